@@ -1,0 +1,1 @@
+"""Tests one window of traffic against a reference."""

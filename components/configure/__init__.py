@@ -1,0 +1,1 @@
+"""Splits the recipe into the parameters of each step."""

@@ -1,0 +1,1 @@
+"""Starts the model server and tries it."""

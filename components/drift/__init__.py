@@ -1,0 +1,1 @@
+"""Tests windows of traffic for drift."""

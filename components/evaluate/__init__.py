@@ -1,0 +1,1 @@
+"""Measures the trained model beside the one it started from."""

@@ -1,0 +1,1 @@
+"""Copies one version of a catalogue and verifies it."""

@@ -1,0 +1,1 @@
+"""Decides whether the model may be registered."""

@@ -1,0 +1,26 @@
+"""Decides whether the model may be registered."""
+
+from kfp.dsl import Artifact, Input, Markdown, Output
+
+from components.base import component
+
+
+@component
+def gate(evaluation: Input[Artifact], params: str, decision: Output[Artifact], reasons: Output[Markdown]) -> bool:
+    """Decides whether the model may be registered.
+
+    Args:
+        evaluation: Output of the evaluate component.
+        params: Section "gate" as JSON.
+        decision: The verdict, which registration asks for.
+        reasons: The verdict in words.
+    """
+    from pathlib import Path
+
+    from moon.config import GateParams, from_json
+    from moon.steps import gate as step
+
+    result = step.run(evaluation=Path(evaluation.path), params=from_json(GateParams, params), out=Path(decision.path))
+    lines = [f"# {'Passed' if result.passed else 'Not passed'}", *(f"- {reason}" for reason in result.reasons)]
+    Path(reasons.path).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return bool(result.passed)

@@ -1,0 +1,1 @@
+"""Finds hard negatives."""

@@ -1,0 +1,1 @@
+"""Finds the core region of every picture."""

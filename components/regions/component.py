@@ -1,0 +1,25 @@
+"""Finds the core region of every picture."""
+
+from kfp.dsl import Dataset, Input, Metrics, Output
+
+from components.base import component
+
+
+@component
+def regions(catalog: Input[Dataset], params: str, found: Output[Dataset], metrics: Output[Metrics]) -> None:
+    """Finds the box of the thing being sold in every picture.
+
+    Args:
+        catalog: The catalogue.
+        params: Section "regions" as JSON.
+        found: One box a picture.
+        metrics: Detectors used, and scores where the true boxes are known.
+    """
+    from pathlib import Path
+
+    from moon.config import RegionsParams, from_json
+    from moon.steps import regions as step
+    from moon.steps.flat import write_numbers
+
+    result = step.run(catalog=Path(catalog.path), params=from_json(RegionsParams, params), out=Path(found.path))
+    metrics.metadata.update(write_numbers(result, Path(metrics.path)))

@@ -1,0 +1,1 @@
+"""Gives a model that passed the gate a version."""

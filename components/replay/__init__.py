@@ -1,0 +1,1 @@
+"""Sends the deployed model windows of traffic."""

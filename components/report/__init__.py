@@ -1,0 +1,1 @@
+"""Puts the results of all steps into one page."""

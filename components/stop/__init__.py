@@ -1,0 +1,1 @@
+"""Stops the deployed model, whatever happened before."""

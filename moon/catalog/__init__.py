@@ -1,0 +1,1 @@
+"""Catalogue tables: their schema, storage, readers of public formats, the rendered catalogue and validation suites."""

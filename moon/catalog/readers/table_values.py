@@ -1,0 +1,99 @@
+"""Values of a foreign table as ours: lists, category paths, attributes, times."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import re
+from typing import Any, Final
+
+from moon.catalog.readers.sink import RowError, texts
+
+_MILLISECONDS_FROM: Final = 1e11
+"""A number of at least this is a time in milliseconds, a smaller one in seconds (1e11 s is the year 5138)."""
+_SPLIT_NAMES: Final = {"training": "train", "valid": "val", "validation": "val", "dev": "val"}
+
+
+def text_of(value: Any) -> str:
+    """A value as stripped text; nothing, and the NaN that data frames write for nothing, as an empty one."""
+    if value is None or (isinstance(value, float) and value != value):
+        return ""
+    return str(value).strip()
+
+
+def list_of(value: Any, separators: str) -> list[str]:
+    """A list, a JSON list, or text split at the first of the ``separators`` that occurs in it."""
+    if isinstance(value, list | tuple):
+        return texts(value)
+    text = text_of(value)
+    if text.startswith("["):
+        parsed = _json(text)
+        return texts(parsed) if isinstance(parsed, list) else [text]
+    for separator in separators:
+        if separator in text:
+            return texts(text.split(separator))
+    return texts([text])
+
+
+def attributes_of(value: Any) -> dict[str, list[str]]:
+    """Attributes from an object, a map, a JSON object or ``key:value,,key:value!!!value`` text.
+
+    Raises:
+        RowError: text of another form.
+    """
+    if isinstance(value, list | tuple):  # Arrow maps come as pairs, stored attributes as key and values
+        pairs = [(item["key"], item["values"]) if isinstance(item, dict) else tuple(item) for item in value]
+        return _attributes(dict(pairs))
+    if isinstance(value, dict):
+        return _attributes(value)
+    text = text_of(value)
+    if text.startswith("{"):
+        parsed = _json(text)
+        if not isinstance(parsed, dict):
+            raise RowError("bad_row", f"attributes are no JSON object: {text[:80]}")
+        return _attributes(parsed)
+    found: dict[str, list[str]] = {}
+    for part in filter(None, text.split(",,")):
+        key, colon, values = part.partition(":")
+        if not colon:
+            raise RowError("bad_row", f"attribute '{part[:80]}' is not written key:value")
+        found.setdefault(key.strip(), []).extend(texts(values.split("!!!")))
+    return _attributes(found)
+
+
+def _attributes(found: dict[Any, Any]) -> dict[str, list[str]]:
+    """Attributes with a name and at least one value."""
+    lists = {str(key).strip(): list_of(value, "") for key, value in found.items()}
+    return {key: values for key, values in lists.items() if key and values}
+
+
+def split_of(value: Any) -> str:
+    """A split in our names where it is a common other name for one, else as it is."""
+    name = text_of(value).lower()
+    return _SPLIT_NAMES.get(name, name)
+
+
+def time_of(value: Any) -> datetime.datetime | None:
+    """A UTC time from ISO 8601, seconds or milliseconds since 1970, or a date; without a zone it is UTC.
+
+    Raises:
+        RowError: anything else.
+    """
+    text = text_of(value)
+    if not text:
+        return None
+    try:
+        if re.fullmatch(r"\d+(\.\d+)?", text):
+            seconds = float(text) / (1000 if float(text) >= _MILLISECONDS_FROM else 1)
+            return datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+        time = datetime.datetime.fromisoformat(text)
+    except (ValueError, OverflowError, OSError):
+        raise RowError("bad_row", f"timestamp '{text[:40]}' is neither ISO 8601 nor seconds since 1970") from None
+    return time.replace(tzinfo=datetime.UTC) if time.tzinfo is None else time.astimezone(datetime.UTC)
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None

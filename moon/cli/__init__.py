@@ -1,0 +1,89 @@
+"""The command line: one sub-command a step.
+
+Only typer and the parameters are imported with it; a command imports its step when it runs, so that help is instant
+and a plain install without torch has every command that does not need it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from typing import Annotated, Final
+
+import typer
+import yaml
+
+from moon import __version__, telemetry
+from moon.cli import data, model, serve
+from moon.cli.options import AsJson, Changes, ParamsFile, load
+from moon.cli.output import FAILED_INPUT, error
+from moon.config import to_dict
+
+DEBUG: Final = "MOON_DEBUG"
+EXTRAS: Final = {
+    "data": ("datasets", "dvc", "great_expectations", "pandas"),
+    "train": ("faiss", "safetensors", "tensorboard", "torch", "transformers"),
+    "serve": ("grpc", "kserve", "prometheus_client"),
+    "pipeline": ("kfp",),
+    "monitor": ("evidently", "scipy", "sklearn"),
+}
+"""Extra of the distribution -> the modules it brings."""
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    help="From a catalogue and a purchase log to a served, monitored product-embedding space.\n\n"
+    "The whole chain on a drawn catalogue: moon render, validate, regions, init, mine, train, evaluate, gate, "
+    "register, deploy, replay, drift, report; each finds the results of the one before under runs/local.",
+)
+for part in (data.app, model.app, serve.app):
+    app.add_typer(part)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help=f"Show an error's stack trace; also {DEBUG}=1.")] = False,
+) -> None:
+    if debug:
+        os.environ[DEBUG] = "1"
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def params(params_file: ParamsFile = None, changes: Changes = None, as_json: AsJson = False) -> None:
+    """Print the parameters in effect, as a parameter file.
+
+    Example: moon params --set training.steps=50 > mine.yaml
+    """
+    tree = to_dict(load(params_file, changes))
+    typer.echo(json.dumps(tree) if as_json else yaml.safe_dump(tree, sort_keys=False), nl=as_json)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns its exit code; a user's mistake is one line, not a stack trace."""
+    telemetry.disable()
+    try:
+        app(args=None if arguments is None else list(arguments), prog_name="moon")
+    except SystemExit as ending:
+        return ending.code if isinstance(ending.code, int) else 0
+    except (ValueError, OSError, ModuleNotFoundError) as problem:
+        if os.environ.get(DEBUG):
+            raise
+        error(_missing_extra(problem) if isinstance(problem, ModuleNotFoundError) else str(problem))
+        return FAILED_INPUT
+    return 0
+
+
+def _missing_extra(problem: ModuleNotFoundError) -> str:
+    """Which extra brings the module that is missing."""
+    module = (problem.name or "").partition(".")[0]
+    extra = next((extra for extra, modules in EXTRAS.items() if module in modules), None)
+    if extra is None:
+        raise problem
+    return f"this command needs '{module}', which is not installed: pip install \"moon-product-search[{extra}]\""

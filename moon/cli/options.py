@@ -1,0 +1,32 @@
+"""The options that commands share, and the parameters they lead to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from moon.config import Params, load_params
+
+DEFAULT_PARAMS: Final = Path("params.yaml")
+RUNS: Final = Path("runs/local")
+"""Where each command puts its results, and looks for those of the steps before it, unless told otherwise."""
+
+ParamsFile = Annotated[Path | None, typer.Option("--params", help="Parameter file; ./params.yaml if there is one.")]
+Changes = Annotated[list[str] | None, typer.Option("--set", help="Change one parameter: section.key=value; repeat.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+CatalogDir = Annotated[Path, typer.Option("--catalog", help="Catalogue folder.")]
+RegionsDir = Annotated[Path, typer.Option("--regions", help="Output folder of 'moon regions'.")]
+NegativesDir = Annotated[Path, typer.Option("--negatives", help="Output folder of 'moon mine'.")]
+ModelDir = Annotated[Path, typer.Option("--model", help="Model folder.")]
+EvaluationDir = Annotated[Path, typer.Option("--evaluation", help="Output folder of 'moon evaluate'.")]
+DeploymentDir = Annotated[Path, typer.Option("--deployment", help="Output folder of 'moon deploy'.")]
+Out = Annotated[Path, typer.Option("--out", help="Where the result goes.")]
+
+
+def load(params_file: Path | None, changes: list[str] | None) -> Params:
+    """The parameters of one command: a file, the default file, or the defaults, with the changes applied."""
+    if params_file is None and DEFAULT_PARAMS.is_file():
+        params_file = DEFAULT_PARAMS
+    return load_params(params_file, changes or ())

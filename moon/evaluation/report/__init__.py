@@ -1,0 +1,4 @@
+"""The report of a run: one self-contained HTML page, its builders, charts, pictures and sections.
+
+A section is a function from a step's plain results (and `Pictures`) to markup; `moon.steps.report` reads the files.
+"""

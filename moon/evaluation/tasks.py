@@ -1,0 +1,279 @@
+"""Retrieval in five directions over one split of a purchase log, after the MBE benchmark.
+
+A query is one distinct text, photo or pair of both, with every product bought for that same query as its positives.
+Text-only purchases ask with a text, photo-only purchases with a photo, the others with both. Products that were bought
+for the same query in another split are no candidates for it: they are neither right nor wrong here.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from moon.config import EvaluationParams
+from moon.evaluation.bootstrap import bootstrap_means
+from moon.evaluation.ranking import Ranks, rank_embeddings
+
+Row = Mapping[str, Any]
+QueryKey = Callable[[Row], Hashable]
+MODALITIES: Final = ("text", "image", "both")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Direction:
+    """What is asked with and what it is compared to."""
+
+    name: str
+    modality: str
+    """Of the query: text, image or both."""
+    view: str
+    """Of the product: text, image or multimodal."""
+
+
+DIRECTIONS: Final = (
+    Direction(name="text->product", modality="text", view="multimodal"),
+    Direction(name="image->product", modality="image", view="multimodal"),
+    Direction(name="both->product", modality="both", view="multimodal"),
+    Direction(name="text->image", modality="text", view="image"),
+    Direction(name="image->text", modality="image", view="text"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Query:
+    """One distinct query and what it led to."""
+
+    query_id: str
+    """Of its first interaction."""
+    text: str | None
+    image_id: str | None
+    positives: tuple[str, ...]
+    """Gallery products bought for it in the evaluated split, in id order."""
+    known: tuple[str, ...] = ()
+    """Other gallery products bought for it in another split."""
+
+    @property
+    def modality(self) -> str:
+        """Which of text, image or both it asks with."""
+        return "both" if self.text and self.image_id else "text" if self.text else "image"
+
+    @property
+    def row(self) -> dict[str, str | None]:
+        """The query columns of an interaction."""
+        return {"query_id": self.query_id, "query_text": self.text, "query_image_id": self.image_id}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Benchmark:
+    """The queries of one split and the products they are answered from."""
+
+    split: str
+    gallery_rule: str
+    gallery: Mapping[str, Sequence[str]]
+    """View -> product ids; the image view lacks products without a picture."""
+    queries: Mapping[str, Sequence[Query]]
+    """Modality -> queries."""
+    skipped: Mapping[str, int]
+    """Reason -> interactions of the split that could not be asked or answered, and queries sampled away."""
+    own_pictures: int
+    """Photo queries whose photo is itself a picture of a gallery product, which makes them too easy."""
+
+    def answerable(self, direction: Direction) -> list[int]:
+        """Positions, among the queries of the direction's modality, of those with a positive in its gallery."""
+        gallery = set(self.gallery[direction.view])
+        queries = self.queries[direction.modality]
+        return [position for position, query in enumerate(queries) if gallery.intersection(query.positives)]
+
+
+def build_benchmark(
+    products: Sequence[Row],
+    interactions: Sequence[Row],
+    image_ids: Collection[str],
+    query_key: QueryKey,
+    params: EvaluationParams,
+) -> Benchmark:
+    """Chooses split, gallery and queries as `EvaluationParams` says.
+
+    Args:
+        products: rows with product_id, image_ids and split.
+        interactions: rows of the interactions table, all splits.
+        image_ids: pictures that exist.
+        query_key: equal for interactions whose queries are the same.
+        params: split, gallery, max_queries and seed are used.
+
+    Raises:
+        ValueError: a split without interactions, an unknown gallery rule, or purchases outside a held_out gallery.
+    """
+    split = _choose_split(interactions, params.split)
+    asked, skipped = _askable(interactions, split, {row["product_id"] for row in products}, image_ids)
+    rule, gallery = _choose_gallery(products, {row["product_id"] for row in asked}, split, params.gallery)
+    pictures = {row["product_id"]: set(row["image_ids"] or ()) & set(image_ids) for row in products}
+    queries, left_out = _sample(_group(asked, interactions, split, set(gallery), query_key), params)
+    if left_out:
+        skipped["queries above max_queries"] = left_out
+    shown = set().union(*(pictures[product_id] for product_id in gallery))
+    return Benchmark(
+        split=split,
+        gallery_rule=rule,
+        gallery={
+            "text": gallery,
+            "image": [product_id for product_id in gallery if pictures[product_id]],
+            "multimodal": gallery,
+        },
+        queries=queries,
+        skipped=skipped,
+        own_pictures=sum(query.image_id in shown for group in queries.values() for query in group if query.image_id),
+    )
+
+
+def rank_direction(
+    queries: Sequence[Query],
+    queries_QD: npt.NDArray[np.floating],
+    gallery: Sequence[str],
+    gallery_GD: npt.NDArray[np.floating],
+) -> Ranks:
+    """Ranks each query's first positive among ``gallery``; every query must have one there."""
+    ids = set(gallery)
+    return rank_embeddings(
+        queries_QD,
+        gallery_GD,
+        gallery,
+        positives=[ids.intersection(query.positives) for query in queries],
+        excluded=[ids.intersection(query.known) for query in queries],
+    )
+
+
+def summarise(
+    ranks: Ranks, queries: Sequence[Query], gallery: Sequence[str], params: EvaluationParams
+) -> dict[str, Any]:
+    """Recall@k (hit rate), MRR and their intervals, with the chance level and the share of tied queries.
+
+    The cluster that a query is resampled with is the first, by id, of its bought products.
+    """
+    values = {f"R@{k}": ranks.hits(k) for k in params.ks} | {"MRR": ranks.reciprocal()}
+    clusters = [query.positives[0] for query in queries]
+    intervals = bootstrap_means(
+        values, clusters, samples=params.bootstrap_samples, confidence=params.confidence, seed=params.seed
+    )
+    ids = set(gallery)
+    right = np.array([len(ids.intersection(query.positives)) for query in queries])
+    candidates = len(gallery) - np.array([len(ids.intersection(query.known)) for query in queries])
+    chance = {f"R@{k}": float(_random_hit(right, candidates, k).mean()) for k in params.ks}
+    return {
+        **{name: asdict(interval) for name, interval in intervals.items()},
+        "queries": len(queries),
+        "products": len(set(clusters)),
+        "gallery": len(gallery),
+        "chance": chance,
+        "chance_r1": float(_random_hit(right, candidates, 1).mean()),
+        "tie_rate": float(ranks.tied.mean()),
+    }
+
+
+def _choose_split(interactions: Sequence[Row], wanted: str) -> str:
+    present = sorted({row["split"] for row in interactions})
+    if wanted == "auto":
+        wanted = next((split for split in ("test", "val") if split in present), wanted)
+    if wanted not in present:
+        raise ValueError(
+            f"evaluation.split is '{wanted}', but no interaction is in it; "
+            f"splits with interactions: {', '.join(present) or 'none'}"
+        )
+    return wanted
+
+
+def _askable(
+    interactions: Sequence[Row], split: str, product_ids: Collection[str], image_ids: Collection[str]
+) -> tuple[list[Row], dict[str, int]]:
+    """Interactions of the split whose product and photo exist, and a count of the others by reason."""
+    asked: list[Row] = []
+    skipped: dict[str, int] = defaultdict(int)
+    image_ids = set(image_ids)
+    for row in interactions:
+        if row["split"] != split:
+            continue
+        text, image_id = _content(row)
+        if row["product_id"] not in product_ids:
+            skipped["bought product is not in the catalogue"] += 1
+        elif image_id and image_id not in image_ids:
+            skipped["query photo is not in the catalogue"] += 1
+        elif not text and not image_id:
+            skipped["query has neither text nor photo"] += 1
+        else:
+            asked.append(row)
+    return asked, dict(skipped)
+
+
+def _choose_gallery(products: Sequence[Row], bought: Collection[str], split: str, rule: str) -> tuple[str, list[str]]:
+    if rule not in ("auto", "held_out", "all"):
+        raise ValueError(f"evaluation.gallery is auto, held_out or all, got '{rule}'")
+    everything = [row["product_id"] for row in products]
+    held_out = [row["product_id"] for row in products if row["split"] == split]
+    outside = sorted(set(bought) - set(held_out))
+    if rule == "held_out" and outside:
+        raise ValueError(
+            f"evaluation.gallery is 'held_out', but {len(outside)} of {len(bought)} products bought in split '{split}' "
+            f"are not of that split, for instance '{outside[0]}'; use 'auto' or 'all'"
+        )
+    if rule == "all" or outside:
+        return "all", everything
+    return "held_out", held_out
+
+
+def _group(
+    asked: Sequence[Row], interactions: Sequence[Row], split: str, gallery: Collection[str], query_key: QueryKey
+) -> dict[str, list[Query]]:
+    """Distinct queries by modality, in the order of their first interaction."""
+    elsewhere: dict[Hashable, set[str]] = defaultdict(set)
+    for row in interactions:
+        if row["split"] != split:
+            elsewhere[query_key(row)].add(row["product_id"])
+    bought: dict[Hashable, set[str]] = defaultdict(set)
+    first: dict[Hashable, Row] = {}
+    for row in asked:
+        bought[query_key(row)].add(row["product_id"])
+        first.setdefault(query_key(row), row)
+    groups: dict[str, list[Query]] = {modality: [] for modality in MODALITIES}
+    for key, row in first.items():
+        text, image_id = _content(row)
+        known = elsewhere.get(key, set()).intersection(gallery) - bought[key]
+        query = Query(
+            query_id=row["query_id"],
+            text=text,
+            image_id=image_id,
+            positives=tuple(sorted(bought[key])),
+            known=tuple(sorted(known)),
+        )
+        groups[query.modality].append(query)
+    return groups
+
+
+def _content(row: Row) -> tuple[str | None, str | None]:
+    """Text and photo of a query; a text of nothing but spaces is none."""
+    return (row["query_text"] or "").strip() or None, row["query_image_id"] or None
+
+
+def _sample(groups: Mapping[str, list[Query]], params: EvaluationParams) -> tuple[dict[str, list[Query]], int]:
+    """At most ``max_queries`` of each modality, a seeded sample in the original order, and how many were left out."""
+    kept, left_out = {}, 0
+    for number, (modality, group) in enumerate(groups.items()):
+        if len(group) > params.max_queries:
+            rng = np.random.default_rng([params.seed, number])
+            chosen = np.sort(rng.choice(len(group), params.max_queries, replace=False))
+            left_out += len(group) - params.max_queries
+            group = [group[position] for position in chosen]
+        kept[modality] = group
+    return kept, left_out
+
+
+def _random_hit(right: npt.NDArray[np.int64], candidates: npt.NDArray[np.int64], k: int) -> npt.NDArray[np.float64]:
+    """[Q] probability that a random order has one of ``right`` among its first ``k`` of ``candidates``."""
+    drawn = np.arange(k)[:, None]
+    wrong = np.clip(candidates - right - drawn, 0, None)
+    miss: npt.NDArray[np.float64] = (wrong / np.maximum(candidates - drawn, 1)).prod(axis=0)
+    return 1.0 - miss

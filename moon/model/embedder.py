@@ -1,0 +1,86 @@
+"""`Embedder`: a saved model and its processor, from items to vectors."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from moon.model.item import Item
+from moon.model.modeling import MoonModel
+from moon.model.processing import Encoded, MoonProcessor
+from moon.progress import track
+
+
+class Embedder:
+    """Embeds items in evaluation mode. Not thread-safe: call it from one thread.
+
+    Args:
+        model: the model, moved to ``device``.
+        processor: its processor.
+        revision: a name of the weights that travels with every vector.
+        device: where to compute.
+    """
+
+    def __init__(self, model: MoonModel, processor: MoonProcessor, revision: str, device: str = "cpu") -> None:
+        self.model = model.eval().to(device)
+        self.processor, self.revision, self.device = processor, revision, device
+
+    @classmethod
+    def load(cls, path: Path, device: str = "cpu") -> Embedder:
+        """Loads a model folder; the revision is the start of the SHA-256 of its weights and configuration.
+
+        Raises:
+            ValueError: the folder is not a MOON checkpoint.
+        """
+        if not (path / "config.json").is_file() or not any(path.glob("*.safetensors")):
+            raise ValueError(f"{path} is not a model folder: expected config.json and *.safetensors; see 'moon init'")
+        return cls(MoonModel.from_pretrained(path), MoonProcessor.from_pretrained(path), model_revision(path), device)
+
+    @property
+    def dim(self) -> int:
+        """Dimensions of an embedding."""
+        return self.model.config.embedding_size
+
+    def embed(self, items: Sequence[Item], batch_items: int = 32, progress: str = "") -> NDArray[np.float32]:
+        """Embeds items.
+
+        Args:
+            items: what to embed.
+            batch_items: items computed at a time.
+            progress: description of a progress bar; empty shows none.
+
+        Returns:
+            (N, D) unit vectors; row i does not depend on the items beside it beyond rounding.
+        """
+        out_ND = np.empty((len(items), self.dim), np.float32)
+        starts: Sequence[int] = range(0, len(items), batch_items)
+        for start in track(starts, progress, len(starts)) if progress else starts:
+            chunk = [self.processor.encode(items[row]) for row in range(start, min(start + batch_items, len(items)))]
+            out_ND[start : start + len(chunk)] = self.embed_encoded(chunk)
+        return out_ND
+
+    @torch.inference_mode()
+    def embed_encoded(self, encoded: Sequence[Encoded]) -> NDArray[np.float32]:
+        """Embeds one batch of encoded items."""
+        batch = {name: tensor.to(self.device) for name, tensor in self.processor.collate(encoded).items()}
+        embedding = self.model(**batch).embedding
+        assert embedding is not None
+        return np.asarray(embedding.cpu().numpy())
+
+    def tokens(self, items: Sequence[Item]) -> list[int]:
+        """Length of each item's sequence."""
+        return [len(self.processor.encode(item)) for item in items]
+
+
+def model_revision(path: Path) -> str:
+    """The first 12 hexadecimal digits of the SHA-256 over a model folder's weights and configuration."""
+    total = hashlib.sha256()
+    for file in sorted([path / "config.json", *path.glob("*.safetensors")]):
+        with file.open("rb") as stream:
+            total.update(hashlib.file_digest(stream, "sha256").digest())
+    return total.hexdigest()[:12]

@@ -1,0 +1,175 @@
+"""A window: the requests of one stretch of traffic as an Arrow table, one row a request.
+
+A row keeps what a drift test needs and no picture or text of the user: numbers that describe the input, the
+embedding that was served, and what the best answer was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+MODALITIES: Final = ("text", "image", "both")
+SCALARS: Final = (
+    "text_length",
+    "text_words",
+    "image_width",
+    "image_height",
+    "brightness",
+    "contrast",
+    "sharpness",
+    "top_score",
+)
+"""Columns compared as numbers; null where a request has no text, no picture or no answer."""
+ANSWERS: Final = ("top_score", "top_category", "embedding")
+"""Columns that the model makes: comparable only under one model revision."""
+SCHEMA_VERSION: Final = "1"
+
+_VERSION_KEY: Final = b"moon.window_version"
+_LUMA_SIDE: Final = 128
+"""Pictures are measured at this longer side, so that sharpness does not follow the resolution."""
+
+
+class WindowError(ValueError):
+    """A file is not a readable window; the message says what was expected."""
+
+
+def window_schema(dim: int) -> pa.Schema:
+    """The schema of a window whose embeddings have ``dim`` dimensions."""
+    return pa.schema(
+        [
+            ("timestamp", pa.timestamp("us", tz="UTC")),
+            ("modality", pa.string()),
+            ("text_length", pa.int32()),
+            ("text_words", pa.int32()),
+            ("image_width", pa.int32()),
+            ("image_height", pa.int32()),
+            ("brightness", pa.float32()),
+            ("contrast", pa.float32()),
+            ("sharpness", pa.float32()),
+            ("top_score", pa.float32()),
+            ("top_category", pa.list_(pa.string())),
+            ("latency_ms", pa.float32()),
+            ("embedding", pa.list_(pa.float32(), dim)),
+            ("model_revision", pa.string()),
+        ],
+        metadata={_VERSION_KEY: SCHEMA_VERSION.encode()},
+    )
+
+
+def describe(text: str | None, image: Image.Image | None) -> dict[str, Any]:
+    """The input columns of one request.
+
+    Brightness and contrast are the mean and the standard deviation of luma in 0..1; sharpness is the mean squared
+    luma gradient. All three are taken at a longer side of at most 128 pixels.
+
+    Args:
+        text: the query text; None where there is none.
+        image: the photo as RGB; None where there is none.
+
+    Raises:
+        ValueError: neither text nor image.
+    """
+    if text is None and image is None:
+        raise ValueError("a request needs a text, an image or both; got neither")
+    row: dict[str, Any] = {"modality": "both" if text is not None and image is not None else "text"}
+    if text is not None:
+        row |= {"text_length": len(text), "text_words": len(text.split())}
+    if image is not None:
+        luma = _luma(image)
+        row |= {
+            "modality": "image" if text is None else "both",
+            "image_width": image.width,
+            "image_height": image.height,
+            "brightness": float(luma.mean()),
+            "contrast": float(luma.std()),
+            "sharpness": _gradient_energy(luma),
+        }
+    return row
+
+
+def window_table(rows: Sequence[Mapping[str, Any]], dim: int) -> pa.Table:
+    """Rows as a window; a missing key is null.
+
+    Raises:
+        WindowError: a row has an unknown column or a value of the wrong type, such as another embedding length.
+    """
+    schema = window_schema(dim)
+    unknown = sorted({key for row in rows for key in row} - set(schema.names))
+    if unknown:
+        raise WindowError(f"unknown window columns {', '.join(unknown)}; known are {', '.join(schema.names)}")
+    try:
+        return pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise WindowError(f"a row does not fit a window with {dim}-dimensional embeddings: {error}") from None
+
+
+def write_window(path: Path, window: pa.Table) -> None:
+    """Writes a window as one Parquet file, which appears under its name only when it is whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    pq.write_table(window, partial, compression="zstd")
+    partial.replace(path)
+
+
+def read_window(path: Path) -> pa.Table:
+    """Reads a window that `write_window` wrote.
+
+    Raises:
+        WindowError: no such file, not Parquet, another version, or a column that is missing or of another type.
+    """
+    try:
+        table = pq.read_table(path)
+    except FileNotFoundError:
+        raise WindowError(f"no window at {path}: record one with 'moon replay' or from the server's log") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise WindowError(f"{path} is not a readable Parquet file: {error}") from None
+    version = (table.schema.metadata or {}).get(_VERSION_KEY, b"none").decode()
+    if version != SCHEMA_VERSION:
+        raise WindowError(f"{path} has window version {version}, this version of moon reads {SCHEMA_VERSION}")
+    expected = window_schema(dimension(table))
+    if not table.schema.equals(expected):
+        wrong = [field.name for field in expected if field not in list(table.schema)] or ["columns out of order"]
+        raise WindowError(f"{path} is not a window: missing or mistyped {', '.join(wrong)}")
+    return table
+
+
+def dimension(window: pa.Table) -> int:
+    """Length of the embeddings of a window; 0 where the column is missing or is no fixed-size list."""
+    index = window.schema.get_field_index("embedding")
+    if index < 0 or not pa.types.is_fixed_size_list(window.schema.field(index).type):
+        return 0
+    return int(window.schema.field(index).type.list_size)
+
+
+def embeddings(window: pa.Table) -> np.ndarray:
+    """The embeddings as float64 [rows, dim], L2-normalised.
+
+    Raises:
+        WindowError: a vector is null, zero or not finite.
+    """
+    column = window.column("embedding").combine_chunks()
+    if column.null_count:
+        raise WindowError(f"{column.null_count} rows have no embedding; a failed request is no row of a window")
+    vectors = np.asarray(column.flatten(), dtype=np.float64).reshape(len(window), -1)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    if not (np.isfinite(lengths).all() and (lengths > 0).all()):
+        raise WindowError("embeddings must be finite and not zero")
+    return np.asarray(vectors / lengths)
+
+
+def _luma(image: Image.Image) -> np.ndarray:
+    scale = min(1.0, _LUMA_SIDE / max(image.size))
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return np.asarray(image.convert("L").resize(size, Image.Resampling.BOX), dtype=np.float32) / 255
+
+
+def _gradient_energy(luma: np.ndarray) -> float:
+    steps = [np.diff(luma, axis=axis) ** 2 for axis in (0, 1) if luma.shape[axis] > 1]
+    return float(sum(step.mean() for step in steps))

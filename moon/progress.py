@@ -1,0 +1,19 @@
+"""Progress bars on long work: shown on a terminal, silent elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def track(items: Iterable[T], description: str, total: int | None = None) -> Iterable[T]:
+    """Yields ``items`` behind a progress bar on standard error."""
+    if not sys.stderr.isatty():
+        return items
+    from rich.console import Console
+    from rich.progress import track as rich_track
+
+    return rich_track(items, description, total=total, console=Console(stderr=True), transient=True)

@@ -1,0 +1,1 @@
+"""Vectors and ids: the search index and hard-negative mining."""

@@ -1,0 +1,1 @@
+"""The model server: embeddings and product search over KServe, REST and gRPC."""

@@ -1,0 +1,86 @@
+"""Step: decides whether a model is good enough to be registered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from moon.config import GateParams
+from moon.evaluation.bootstrap import Interval
+from moon.steps import outcome
+
+_IMAGE = "image->product"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateResult:
+    """The decision and one sentence for each thing that was looked at."""
+
+    passed: bool
+    reasons: list[str]
+
+
+def run(*, evaluation: Path, params: GateParams, out: Path) -> GateResult:
+    """Compares the results of the evaluate step with the thresholds; does not raise when they are missed.
+
+    A direction that has no queries is named and decides nothing, but something must have been measured.
+
+    Raises:
+        ValueError: ``evaluation`` holds no results, or results without R@1 and R@10.
+    """
+    retrieval = outcome.read(evaluation)["retrieval"]
+    checks = list(_checks(retrieval["trained"], retrieval["untrained"], params))
+    reasons = [reason for _, reason in checks]
+    decided = [met for met, _ in checks if met is not None]
+    if not decided:
+        reasons.append("Failed: no direction that the gate looks at has queries, so nothing was shown.")
+    return outcome.save(out, GateResult(passed=bool(decided) and all(decided), reasons=reasons))
+
+
+def _checks(
+    trained: dict[str, Any], untrained: dict[str, Any], params: GateParams
+) -> Iterator[tuple[bool | None, str]]:
+    """Whether each condition is met, None where it cannot be judged, and the sentence that says so."""
+    yield _over_chance(trained.get(_IMAGE), params.min_image_r1_over_chance)
+    for direction in params.directions if params.beat_untrained else ():
+        if direction not in trained:
+            raise ValueError(
+                f"gate.directions names '{direction}'; the evaluation has {', '.join(trained) or 'no direction'}"
+            )
+        yield _apart(direction, trained[direction], untrained[direction])
+
+
+def _over_chance(measured: dict[str, Any] | None, wanted: float) -> tuple[bool | None, str]:
+    if measured is None:
+        return None, f"Absent: {_IMAGE} has no queries, so its R@1 is not compared with chance."
+    value, chance = _measure(measured, "R@1").value, measured["chance_r1"]
+    times = value / chance
+    met = times >= wanted
+    return met, (
+        f"{_word(met)}: {_IMAGE} R@1 of {value:.3f} is {times:.1f} times chance ({chance:.4f}); "
+        f"at least {wanted:g} times is required."
+    )
+
+
+def _apart(direction: str, trained: dict[str, Any] | None, untrained: dict[str, Any] | None) -> tuple[bool | None, str]:
+    if trained is None or untrained is None:
+        return None, f"Absent: {direction} has no queries, so it is not compared with the untrained model."
+    new, old = _measure(trained, "R@10"), _measure(untrained, "R@10")
+    met = new.above(old)
+    return met, (
+        f"{_word(met)}: {direction} R@10 of {new.value:.3f} [{new.low:.3f}, {new.high:.3f}] "
+        f"{'lies above' if met else 'does not lie above'} the untrained model's "
+        f"{old.value:.3f} [{old.low:.3f}, {old.high:.3f}]."
+    )
+
+
+def _measure(measured: dict[str, Any], name: str) -> Interval:
+    if name not in measured:
+        raise ValueError(f"the gate reads {name}, which was not measured; have it in evaluation.ks")
+    return Interval(**measured[name])
+
+
+def _word(met: bool) -> str:
+    return "Met" if met else "Failed"

@@ -1,0 +1,86 @@
+"""Training on the purchases of the train split."""
+
+from __future__ import annotations
+
+import csv
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from moon.catalog.store import Catalog, read_table
+from moon.config import TrainingParams
+from moon.model import Embedder
+from moon.model.embedder import model_revision
+from moon.steps import outcome
+from moon.steps.items import ItemSource, purchases_of, query_key
+from moon.training.pairs import EncodedCache, Pairs
+from moon.training.trainer import Trainer
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """How training went."""
+
+    steps: int
+    interactions: int
+    first_loss: float
+    last_loss: float
+    last_accuracy: float
+    pairs_per_second: float
+    seconds: float
+    """Of this process; a resumed run counts from its resumption."""
+    revision: str
+
+
+def run(
+    *, catalog: Path, regions: Path, negatives: Path, model: Path, params: TrainingParams, out: Path
+) -> TrainResult:
+    """Trains ``model`` and saves it to ``out/model``; an interrupted run in ``out`` is resumed.
+
+    Beside it lie ``metrics.jsonl``, ``loss.csv``, ``tensorboard`` and ``checkpoints``.
+    """
+    started = time.perf_counter()
+    embedder = Embedder.load(model)
+    pairs = _pairs(catalog, regions, negatives, embedder, params)
+    history = Trainer(embedder.model, embedder.processor, pairs, params, out).train()
+    if not history:
+        raise ValueError(f"training.steps must be at least 1, got {params.steps}")
+    embedder.model.save_pretrained(out / "model")
+    embedder.processor.save_pretrained(out / "model")
+    with (out / "loss.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, ["step", "loss", "accuracy"], extrasaction="ignore")
+        table.writeheader()
+        table.writerows(history)
+    return outcome.save(
+        out,
+        TrainResult(
+            steps=int(history[-1]["step"]),
+            interactions=len(pairs),
+            first_loss=history[0]["loss"],
+            last_loss=history[-1]["loss"],
+            last_accuracy=history[-1]["accuracy"],
+            pairs_per_second=params.batch_size * len(history) / sum(row["seconds"] for row in history),
+            seconds=time.perf_counter() - started,
+            revision=model_revision(out / "model"),
+        ),
+    )
+
+
+def _pairs(catalog: Path, regions: Path, negatives: Path, embedder: Embedder, params: TrainingParams) -> Pairs:
+    processor = embedder.processor
+    source = ItemSource(catalog, regions, processor.max_images)
+    interactions = [row for row in Catalog.open(catalog).rows("interactions") if row["split"] == "train"]
+    mined = {
+        row["query_id"]: row["negative_ids"]
+        for row in read_table(negatives / "negatives", ["query_id", "negative_ids"]).to_pylist()
+    }
+    cache = EncodedCache(params.cache_mb * 2**20)
+    return Pairs(
+        product_ids=[row["product_id"] for row in interactions],
+        purchases=purchases_of(interactions),
+        negatives=[mined.get(row["query_id"], []) for row in interactions],
+        encode_query=lambda row: cache.get(
+            "\n".join(query_key(interactions[row])), lambda: processor.encode(source.query(interactions[row]))
+        ),
+        encode_product=lambda id_: cache.get(id_, lambda: processor.encode(source.product(id_))),
+    )

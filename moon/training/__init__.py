@@ -1,0 +1,1 @@
+"""Contrastive training: the loss, the sampler, checkpoints and the loop that joins them."""

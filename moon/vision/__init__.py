@@ -1,0 +1,1 @@
+"""Pictures: safe decoding, boxes and the detectors of the thing being sold."""

@@ -1,0 +1,63 @@
+"""Products in front of a plain backdrop: what differs from the colour of the border."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from PIL import Image
+
+from moon.vision.detectors.base import Detection
+from moon.vision.detectors.maps import Map, best_sum_box, blur, inside_sum, lab, ring, to_pixels
+
+_NEAR: Final = 8.0
+"""Colour distance (CIE76) from the backdrop below which a border cell belongs to it."""
+_UNIFORM: Final = 0.9
+"""Share of border cells that must belong to the backdrop."""
+_FAR: Final = 12.0
+"""Colour distance from which a cell is foreground."""
+_SPECK: Final = 0.4
+"""A foreground cell needs this share of foreground around it, or it is noise."""
+_LIGHTNESS: Final = 0.6
+"""Weight of lightness in the distance, so that a soft shadow stays with the backdrop."""
+_FILL: Final = 0.2
+"""A strip is added to the box while this share of it is foreground."""
+
+
+class BackdropDetector:
+    """Fits a plane of colour to the border and boxes what departs from it; None where the border is not plain.
+
+    The plane (colour linear in x and y) follows lighting that falls off across the backdrop.
+    """
+
+    name: Final = "backdrop"
+
+    def detect(self, image: Image.Image) -> Detection | None:
+        """The box of the foreground; the score is the plain share of the border times the foreground inside the box."""
+        distance = _distance_from_backdrop(lab(image))
+        plain = float((ring(distance[..., None]) < _NEAR).mean())
+        foreground = (distance > _FAR).astype(np.float32)
+        foreground *= blur(foreground, 1) > _SPECK
+        if plain < _UNIFORM or not foreground.any():
+            return None
+        box = best_sum_box(foreground - _FILL)
+        score = plain * inside_sum(foreground, box) / float(foreground.sum())
+        return Detection(to_pixels(box, foreground, image), score, self.name)
+
+
+def _distance_from_backdrop(picture: Map) -> Map:
+    """Colour distance of every cell from a plane fitted to the border, refitted once without the border's outliers."""
+    height, width = picture.shape[:2]
+    y, x = np.mgrid[0:height, 0:width] / max(height, width)
+    places = np.stack([np.ones_like(x), x, y], axis=-1).astype(np.float32)
+    border_places, border = ring(places), ring(picture)
+    keep = np.linalg.norm(border - np.median(border, axis=0), axis=-1) < 2 * _FAR
+    distance = np.zeros((height, width), dtype=np.float32)
+    for _ in range(2):
+        if keep.sum() < border.shape[0] // 4:
+            break
+        plane = np.linalg.lstsq(border_places[keep], border[keep], rcond=None)[0]
+        offsets = (picture - places @ plane) * np.array([_LIGHTNESS, 1.0, 1.0], dtype=np.float32)
+        distance = np.linalg.norm(offsets, axis=-1).astype(np.float32)
+        keep = ring(distance[..., None])[:, 0] < _NEAR
+    return distance

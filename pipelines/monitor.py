@@ -1,0 +1,22 @@
+"""The pipeline ``moon-monitor``: one window of traffic against its reference."""
+
+from kfp import dsl
+
+from components.compare.component import compare
+from components.configure.component import configure
+from pipelines.train import RECIPE
+
+
+@dsl.pipeline(name="moon-monitor", description="Test one window of traffic for drift.")  # type: ignore[untyped-decorator]
+def moon_monitor(reference: str, window: str, recipe: str = RECIPE) -> str:
+    """Gives the decision on the window; the page beside it tells why.
+
+    Args:
+        reference: Parquet file of the traffic that the model was accepted on.
+        window: Parquet file of the traffic to judge, named after its window.
+        recipe: Text of a parameter file.
+    """
+    params = configure(recipe=recipe).outputs
+    compared = compare(reference=reference, window=window, params=params["drift"])
+    decision: str = compared.outputs["Output"]
+    return decision

@@ -1,0 +1,83 @@
+"""The front of the chain in KFP's local runner: caching, failures, the exit handler."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kfp import dsl
+
+from components.configure.component import configure
+from components.fetch.component import fetch
+from components.regions.component import regions
+from components.stop.component import stop
+from pipelines import local
+
+
+@dsl.pipeline(name="front")
+def front(data: str, version: str, recipe: str, deployment: str) -> None:
+    with dsl.ExitHandler(stop(deployment=deployment).set_caching_options(False)):
+        params = configure(recipe=recipe).outputs
+        fetched = fetch(source=data, version=version)
+        regions(catalog=fetched.outputs["catalog"], params=params["regions"])
+
+
+class Runs:
+    """Runs the pipeline above in one folder."""
+
+    def __init__(self, folder: Path, catalog: Path) -> None:
+        self.folder, self.catalog = folder, catalog
+        self.watched: list[tuple[str, bool]] = []
+
+    def __call__(self, **changes: Any) -> dict[str, bool]:
+        """Name of every task -> whether it was cached."""
+        arguments = {
+            "data": str(self.catalog),
+            "version": "",
+            "recipe": "regions: {detector: full}",
+            "deployment": str(self.folder / "deployment"),
+        }
+        done = local.run(front, {**arguments, **changes}, self.folder / "kfp", self.folder / "log", self._watch)
+        return {task.name: task.cached for task in done}
+
+    def _watch(self, name: str, task: local.TaskRun | None) -> None:
+        self.watched.append((name, task is not None))
+
+
+@pytest.fixture
+def run(tmp_path: Path, tiny_catalog: Path) -> Runs:
+    return Runs(tmp_path, tiny_catalog)
+
+
+@pytest.mark.slow
+def test_only_what_depends_on_a_change_runs_again(run: Runs) -> None:
+    assert run() == {"configure": False, "fetch": False, "regions": False, "stop": False}
+    assert run.watched[:2] == [("configure", False), ("configure", True)]
+    assert run() == {"configure": True, "fetch": True, "regions": True, "stop": False}
+    other = "{regions: {detector: full}, training: {steps: 3}}"
+    assert run(recipe=other) == {"configure": False, "fetch": True, "regions": True, "stop": False}
+    other = "regions: {detector: full, pad: 0.1}"
+    assert run(recipe=other) == {"configure": False, "fetch": True, "regions": False, "stop": False}
+
+
+@pytest.mark.slow
+def test_a_failure_is_named_with_its_reason_and_the_exit_handler_runs(run: Runs) -> None:
+    with pytest.raises(local.PipelineError, match="^fetch failed: ValueError: .* holds data version .* expected abc"):
+        run(version="abc")
+    ended = [name for name, over in run.watched if over]
+    assert ended[-1] == "stop" and "regions" not in ended
+    assert "holds data version" in (run.folder / "log").read_text()
+    with pytest.raises(local.PipelineError, match="^configure failed: .*nearest known one is 'regions'"):
+        run(recipe="region: {}")
+
+
+def test_a_change_of_our_code_changes_the_image_and_so_the_cache() -> None:
+    before = {executor["container"]["image"] for executor in front.pipeline_spec.deployment_spec["executors"].values()}
+    changed = local.with_image(front, "registry.local/other-python:1")
+    after = {executor["container"]["image"] for executor in changed.pipeline_spec.deployment_spec["executors"].values()}
+    assert after == {"registry.local/other-python:1"} and before != after
+    assert local.source_digest() != local.source_digest("pipelines")
+
+
+def test_a_path_that_the_runner_would_spoil_is_refused(run: Runs, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="python3"):
+        run(data=str(tmp_path / "python3" / "data"))

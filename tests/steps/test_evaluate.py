@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from moon.catalog.store import Catalog, read_table
+from moon.config import EvaluationParams
+from moon.evaluation.tasks import DIRECTIONS
+from moon.model import Embedder
+from moon.steps import evaluate
+from moon.steps.items import ItemSource
+
+PARAMS = EvaluationParams(bootstrap_samples=50, max_queries=12, examples=6)
+
+
+@pytest.fixture(scope="module")
+def evaluated(tiny_catalog, tiny_regions, tiny_model, tmp_path_factory) -> tuple[evaluate.EvaluationResult, Path]:
+    """The same model as trained and as untrained."""
+    out = tmp_path_factory.mktemp("evaluate")
+    result = evaluate.run(
+        catalog=tiny_catalog, regions=tiny_regions, model=tiny_model, baseline=tiny_model, params=PARAMS, out=out
+    )
+    return result, out
+
+
+def test_the_same_model_twice_measures_the_same(evaluated):
+    result, _ = evaluated
+    assert result.retrieval["trained"] == result.retrieval["untrained"]
+    for task in [*result.labels["category"].values(), *result.labels["attributes"].values()]:
+        assert task["trained"] == task["untrained"]
+
+
+def test_every_direction_is_measured_within_its_bounds(evaluated):
+    result, _ = evaluated
+    assert list(result.retrieval["trained"]) == [direction.name for direction in DIRECTIONS]
+    for measured in filter(None, result.retrieval["trained"].values()):
+        recalls = [measured[f"R@{k}"] for k in PARAMS.ks]
+        assert [r["value"] for r in recalls] == sorted(r["value"] for r in recalls)
+        assert all(0 <= r["low"] <= r["value"] <= r["high"] <= 1 for r in [*recalls, measured["MRR"]])
+        assert recalls[0]["value"] <= measured["MRR"]["value"] and measured["queries"] <= PARAMS.max_queries
+
+
+def test_metrics_and_table_are_written(evaluated):
+    result, out = evaluated
+    stored = json.loads((out / "metrics.json").read_text())
+    assert stored["retrieval"]["trained"] == result.retrieval["trained"] and stored["split"] == "test"
+    table = (out / "table.md").read_text()
+    assert all(direction.name in table for direction in DIRECTIONS)
+    columns = {line.count("|") for line in table.splitlines() if line.startswith("|")}
+    assert len(columns) == 1, "every row has the same cells"
+
+
+def test_examples_agree_with_the_log_and_the_ranks(evaluated, tiny_catalog):
+    _, out = evaluated
+    examples = json.loads((out / "examples.json").read_text())
+    rows = [row for row in Catalog.open(tiny_catalog).rows("interactions") if row["split"] == "test"]
+    assert len(examples) == PARAMS.examples
+    for example in examples:
+        scores = [product["score"] for product in example["top"]]
+        assert scores == sorted(scores, reverse=True)
+        correct = [place for place, product in enumerate(example["top"], start=1) if product["correct"]]
+        assert correct[:1] == [example["rank"]] if example["rank"] <= len(scores) else not correct
+        bought = {
+            row["product_id"]
+            for row in rows
+            if row["query_image_id"] == example["query_image_id"]
+            and (row["query_text"] or "").lower() == (example["query_text"] or "").lower()
+        }
+        assert set(example["bought"]) == bought
+
+
+def test_the_whole_catalogue_is_embedded(evaluated, tiny_catalog, tiny_regions, tiny_model):
+    result, out = evaluated
+    table = read_table(out / "embeddings")
+    products = Catalog.open(tiny_catalog).table("products", ["product_id"])
+    assert table.column("id").to_pylist() == products.column("product_id").to_pylist()
+    assert set(table.column("model_revision").to_pylist()) == {result.model_revision}
+    source = ItemSource(tiny_catalog, tiny_regions)
+    rows = table.to_pylist()
+    vectors = Embedder.load(tiny_model).embed([source.product(row["id"]) for row in rows[:3] + rows[-3:]])
+    np.testing.assert_allclose([row["vector"] for row in rows[:3] + rows[-3:]], vectors, atol=1e-4)
+
+
+def test_an_unknown_split_names_those_there_are(tiny_catalog, tiny_regions, tiny_model, tmp_path):
+    with pytest.raises(ValueError, match="'dev'.*test, train, val"):
+        evaluate.run(
+            catalog=tiny_catalog,
+            regions=tiny_regions,
+            model=tiny_model,
+            baseline=tiny_model,
+            params=EvaluationParams(split="dev"),
+            out=tmp_path,
+        )
