@@ -11,12 +11,13 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import math
 import types
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
 
@@ -24,11 +25,65 @@ T = TypeVar("T")
 
 
 class ParamsError(ValueError):
-    """A parameter is unknown or has a value of the wrong type; the message names it and what was expected."""
+    """A parameter is unknown or has a value it cannot have; the message names it and what was expected."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a number may be, as the mark of a field: ``steps: Annotated[int, Limits(1)]``.
+
+    On a tuple it holds for every number in it, and there must be one.
+    """
+
+    low: float
+    high: float = math.inf
+    open: bool = False
+    """The limits themselves are excluded."""
+
+    def check(self, name: str, value: Any) -> None:
+        """Refuses a value outside the limits.
+
+        Raises:
+            ParamsError: it is outside, or not a finite number.
+        """
+        numbers = value if isinstance(value, tuple) else (value,)
+        if not numbers:
+            raise ParamsError(f"{name} must hold at least one number, got none")
+        for number in numbers:
+            if isinstance(number, float) and not math.isfinite(number):
+                raise ParamsError(f"{name} must be a finite number, got {number}")
+            if not (self.low < number < self.high if self.open else self.low <= number <= self.high):
+                raise ParamsError(f"{name} must be {self}, got {number}")
+
+    def __str__(self) -> str:
+        if self.high == math.inf:
+            return f"{'more than' if self.open else 'at least'} {self.low}"
+        return f"{'between' if self.open else 'from'} {self.low} {'and' if self.open else 'to'} {self.high}"
+
+
+Count = Annotated[int, Limits(1)]
+Natural = Annotated[int, Limits(0)]
+Seed = Annotated[int, Limits(0, 2**63 - 1)]
+Share = Annotated[float, Limits(0, 1)]
+Positive = Annotated[float, Limits(0, open=True)]
+NotNegative = Annotated[float, Limits(0)]
+Port = Annotated[int, Limits(0, 65_535)]
+Pixels = Annotated[int, Limits(28 * 28)]
+"""At least one merged patch of Qwen2.5-VL."""
+
+
+class Section:
+    """The parameters of one step; a value outside the `Limits` of its field is refused however it came there."""
+
+    def __post_init__(self) -> None:
+        section = type(self).__name__.removesuffix("Params").lower()
+        for name, hint in typing.get_type_hints(type(self), include_extras=True).items():
+            for limits in getattr(hint, "__metadata__", ()):
+                limits.check(f"{section}.{name}", getattr(self, name))
 
 
 @dataclass(frozen=True, kw_only=True)
-class CatalogParams:
+class CatalogParams(Section):
     """Where the catalogue comes from and what a row must satisfy to enter it."""
 
     source: str = "render"
@@ -37,143 +92,143 @@ class CatalogParams:
     """Folder that relative image paths of a ``table:`` source start from; empty: the file's own folder."""
     columns: Mapping[str, str] = field(default_factory=dict)
     """Column mapping of a ``table:`` source: our field -> their column."""
-    max_image_pixels: int = 40_000_000
+    max_image_pixels: Count = 40_000_000
     """A picture whose header says more pixels than this is rejected before it is decoded."""
-    shard_rows: int = 1024
+    shard_rows: Count = 1024
     """Rows in one Parquet shard."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class RenderParams:
+class RenderParams(Section):
     """The rendered catalogue: product pictures drawn with Pillow and a purchase log."""
 
-    seed: int = 7
-    products: int = 320
-    interactions: int = 4096
-    image_size: int = 192
+    seed: Seed = 7
+    products: Annotated[int, Limits(1, 10_000_000)] = 320
+    interactions: Annotated[int, Limits(0, 1_000_000_000)] = 4096
+    image_size: Annotated[int, Limits(32, 2048)] = 192
     """Longer side of a rendered picture, pixels."""
-    query_photos: int = 12
+    query_photos: Annotated[int, Limits(1, 1000)] = 12
     """Most query photos taken of one product; purchases beyond them share photos."""
-    held_out: float = 0.3
+    held_out: Annotated[float, Limits(0, 0.6)] = 0.3
     """Share of products, and with them their interactions, kept for the test split; half as many go to val."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ValidationParams:
+class ValidationParams(Section):
     """Thresholds of the Great Expectations suites: shares above ``fail`` stop the run, above ``warn`` warn."""
 
-    fail_rejected_share: float = 0.2
-    warn_rejected_share: float = 0.01
-    fail_unexpected_share: float = 0.05
+    fail_rejected_share: Share = 0.2
+    warn_rejected_share: Share = 0.01
+    fail_unexpected_share: Share = 0.05
     """Share of rows that may break one expectation before the run stops."""
-    min_products: int = 8
-    min_interactions: int = 16
+    min_products: Natural = 8
+    min_interactions: Natural = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class RegionsParams:
+class RegionsParams(Section):
     """Core-region detection: the box of the thing being sold."""
 
     detector: str = "auto"
     """``auto`` (backdrop where the border is uniform, else saliency), ``backdrop``, ``saliency`` or ``full``."""
-    pad: float = 0.05
+    pad: NotNegative = 0.05
     """The box is grown by this share of its side on every side."""
-    min_area: float = 0.02
-    max_area: float = 0.98
+    min_area: Share = 0.02
+    max_area: Share = 0.98
     """A box outside this share of the picture's area falls back to the whole picture."""
-    min_score: float = 0.2
+    min_score: Share = 0.2
     """A detection with a lower confidence falls back to the whole picture."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelParams:
+class ModelParams(Section):
     """The embedder. ``base`` empty builds the tiny random configuration and trains a tokenizer on the catalogue."""
 
     base: str = ""
     """Folder or hub name of a MOON checkpoint or a Qwen2.5-VL checkpoint to start from."""
-    seed: int = 0
-    vocab_size: int = 1536
-    hidden_size: int = 96
-    intermediate_size: int = 192
-    layers: int = 2
-    heads: int = 4
-    vision_hidden_size: int = 96
-    vision_layers: int = 2
-    general_experts: int = 4
-    experts_per_token: int = 2
+    seed: Seed = 0
+    vocab_size: Count = 1536
+    hidden_size: Count = 96
+    intermediate_size: Count = 192
+    layers: Count = 2
+    heads: Count = 4
+    vision_hidden_size: Count = 96
+    vision_layers: Count = 2
+    general_experts: Count = 4
+    experts_per_token: Count = 2
     moe_layers: tuple[int, ...] = (-1,)
     """Decoder layers whose feed-forward becomes a guided mixture of experts; negative counts from the last."""
-    image_pixels: int = 12_544
-    """Pixel budget of one original picture (112 x 112)."""
-    crop_pixels: int = 12_544
-    """Pixel budget of one core crop."""
-    max_images: int = 2
+    image_pixels: Pixels = 3_136
+    """Pixel budget of one original picture (56 x 56: the surroundings)."""
+    crop_pixels: Pixels = 7_056
+    """Pixel budget of one core crop (84 x 84: the product itself)."""
+    max_images: Count = 2
     """Pictures of a product that enter its sequence."""
-    max_text_tokens: int = 96
+    max_text_tokens: Count = 96
 
 
 @dataclass(frozen=True, kw_only=True)
-class MiningParams:
+class MiningParams(Section):
     """Hard negatives from the same category by vector similarity."""
 
-    negatives: int = 4
-    category_level: int = 3
+    negatives: Natural = 4
+    category_level: Natural = 3
     """Candidates share this many leading levels of the category path with the bought product."""
-    skip_top: int = 0
+    skip_top: Natural = 0
     """Nearest candidates to pass over, a guard against unlabelled positives."""
-    max_similarity: float = 1.0
+    max_similarity: Annotated[float, Limits(-1, 1)] = 1.0
     """A candidate more similar to the query than this is taken for a false negative and rejected."""
-    chunk_rows: int = 4096
+    chunk_rows: Count = 4096
     """Queries searched at a time; bounds memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingParams:
+class TrainingParams(Section):
     """Contrastive training: InfoNCE over purchases."""
 
-    seed: int = 0
-    steps: int = 240
-    batch_size: int = 48
-    learning_rate: float = 2e-3
-    weight_decay: float = 0.01
-    warmup_steps: int = 20
-    max_grad_norm: float = 1.0
-    temperature: float = 0.05
-    balance_weight: float = 0.01
+    seed: Seed = 0
+    steps: Count = 320
+    batch_size: Count = 48
+    learning_rate: Positive = 3e-3
+    weight_decay: NotNegative = 0.01
+    warmup_steps: Natural = 20
+    max_grad_norm: Positive = 1.0
+    temperature: Positive = 0.05
+    balance_weight: NotNegative = 0.01
     """Weight of the experts' load-balance loss."""
-    hard_negatives: int = 1
+    hard_negatives: Natural = 1
     """Mined negatives of each query that enter the loss."""
-    checkpoint_every: int = 60
-    log_every: int = 5
-    cache_mb: int = 512
+    checkpoint_every: Count = 80
+    log_every: Count = 5
+    cache_mb: Natural = 512
     """Memory for decoded and resized pictures, so that a small catalogue is decoded once."""
-    threads: int = 0
+    threads: Natural = 0
     """CPU threads; 0 leaves torch's choice."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluationParams:
+class EvaluationParams(Section):
     """Retrieval in five directions and zero-shot label prediction."""
 
-    seed: int = 0
+    seed: Seed = 0
     split: str = "auto"
     """Split of the interactions to evaluate; ``auto`` is test where there is one, else val."""
     gallery: str = "auto"
     """``held_out`` (products of the split), ``all``, or ``auto``: held_out where every purchase lies in it."""
-    ks: tuple[int, ...] = (1, 5, 10)
-    bootstrap_samples: int = 1000
-    confidence: float = 0.95
-    examples: int = 8
+    ks: Annotated[tuple[int, ...], Limits(1)] = (1, 5, 10)
+    bootstrap_samples: Count = 1000
+    confidence: Annotated[float, Limits(0, 1, open=True)] = 0.95
+    examples: Natural = 8
     """Queries shown with their top 5 in the report."""
-    max_queries: int = 2000
+    max_queries: Count = 2000
     """Queries evaluated in each direction, a seeded sample where there are more."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class GateParams:
+class GateParams(Section):
     """What a model must reach to be registered."""
 
-    min_image_r1_over_chance: float = 8.0
+    min_image_r1_over_chance: NotNegative = 8.0
     """Image -> product R@1 as a multiple of chance."""
     beat_untrained: bool = True
     """The R@10 interval of each of ``directions`` must lie above the untrained model's."""
@@ -181,37 +236,37 @@ class GateParams:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServingParams:
+class ServingParams(Section):
     """The KServe model server and its limits."""
 
     model_name: str = "moon"
     host: str = "127.0.0.1"
     """Address at which clients reach a local deployment; KServe itself listens on every interface."""
-    http_port: int = 0
+    http_port: Port = 0
     """0 takes a free port (local deployment only)."""
-    grpc_port: int = 0
-    max_body_bytes: int = 64_000_000
+    grpc_port: Port = 0
+    max_body_bytes: Count = 64_000_000
     """Size of one request body, also of one gRPC message."""
-    max_request_items: int = 64
+    max_request_items: Count = 64
     """Texts and photos in one request."""
-    max_image_bytes: int = 10_000_000
-    max_image_pixels: int = 40_000_000
-    max_text_chars: int = 8192
-    max_top_k: int = 100
-    max_batch_items: int = 32
+    max_image_bytes: Count = 10_000_000
+    max_image_pixels: Count = 40_000_000
+    max_text_chars: Count = 8192
+    max_top_k: Count = 100
+    max_batch_items: Count = 32
     """Items of one forward pass."""
-    batch_delay_ms: float = 5.0
+    batch_delay_ms: NotNegative = 5.0
     """Longest wait for further requests that are still being decoded."""
-    max_pending_items: int = 256
+    max_pending_items: Count = 256
     """Items accepted and not yet answered; beyond it the server says 429."""
-    decode_threads: int = 2
+    decode_threads: Count = 2
     """Pictures decoded at once, which bounds the memory of decoded pixels."""
-    threads: int = 1
+    threads: Count = 1
     """CPU threads of a forward pass; more pay off only for a large model on cores that nobody else uses."""
-    grace_seconds: int = 5
+    grace_seconds: Natural = 5
     """Time for running requests to finish after SIGTERM."""
-    startup_seconds: float = 120.0
-    image: str = "ghcr.io/moon/moon-serve-python:0.1.0"
+    startup_seconds: Positive = 120.0
+    image: str = "ghcr.io/moon-product-search/moon-python:0.1.0"
     """Container image of the cluster form."""
     namespace: str = "moon"
     storage_uri: str = ""
@@ -219,23 +274,23 @@ class ServingParams:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DriftParams:
+class DriftParams(Section):
     """Windows of traffic and the test that compares them."""
 
-    seed: int = 0
-    window: int = 300
+    seed: Seed = 0
+    window: Count = 300
     """Requests in one window."""
     shift: str = "dark-photos"
     """What the second replayed window changes: ``dark-photos`` or ``new-categories``."""
-    alpha: float = 0.05
+    alpha: Annotated[float, Limits(0, 1, open=True)] = 0.05
     """False-alarm rate of one decision over all of a window's tests."""
-    permutations: int = 999
+    permutations: Count = 999
     """Shuffles behind every p-value; the smallest one that can be had is 1 / (permutations + 1)."""
-    retrain_auc: float = 0.65
+    retrain_auc: Share = 0.65
     """Embeddings that drifted ask for training where a classifier tells the windows apart with this AUC."""
-    min_rows: int = 50
+    min_rows: Annotated[int, Limits(2)] = 50
     """A window with fewer rows is not tested."""
-    evidently_rows: int = 200
+    evidently_rows: Count = 200
     """Rows in the Evidently report; its plots grow faster than the rows."""
 
 
@@ -260,7 +315,7 @@ def load_params(path: Path | None = None, overrides: Iterable[str] = ()) -> Para
     """Reads ``params.yaml`` (defaults where ``path`` is None) and applies ``a.b=c`` overrides.
 
     Raises:
-        ParamsError: the file is not readable YAML, a key is unknown, or a value has the wrong type.
+        ParamsError: the file is not readable YAML, a key is unknown, or a value has the wrong type or is out of range.
     """
     text = ""
     if path is not None:
@@ -268,6 +323,8 @@ def load_params(path: Path | None = None, overrides: Iterable[str] = ()) -> Para
             text = path.read_text(encoding="utf-8")
         except OSError as error:
             raise ParamsError(f"cannot read the parameter file {path}: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise ParamsError(f"the parameter file {path} is not UTF-8 text") from None
     return parse_params(text, overrides, where=str(path) if path else "parameters")
 
 
@@ -285,7 +342,7 @@ def parse_params(text: str, overrides: Iterable[str] = (), where: str = "paramet
 
 
 def from_dict(cls: type[T], tree: Mapping[str, Any], where: str = "parameters") -> T:
-    """Builds a parameter dataclass from plain data, refusing unknown keys and wrong types by name."""
+    """Builds a parameter dataclass from plain data, refusing unknown keys, wrong types and values by name."""
     hints = typing.get_type_hints(cls)
     for key in tree:
         if key not in hints:

@@ -11,8 +11,10 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import shutil
 import typing
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +26,7 @@ import pyarrow.parquet as pq
 from moon.catalog.schema import CATALOG_TABLES, SCHEMA_VERSION
 
 _VERSION_KEY = b"moon.schema_version"
+_CARD = "README.md"
 _ROW_GROUP = 64
 """Rows read at once when one picture is looked up."""
 
@@ -92,15 +95,74 @@ def read_table(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
         raise CatalogError(f"no table in {folder}: expected files such as part-00000.parquet")
     tables = []
     for shard in shards:
-        try:
+        with reading(shard):
             schema = pq.read_schema(shard)
             version = (schema.metadata or {}).get(_VERSION_KEY, b"none").decode()
             if version != SCHEMA_VERSION:
                 raise CatalogError(f"{shard} has schema version {version}, this version of moon reads {SCHEMA_VERSION}")
             tables.append(pq.read_table(shard, columns=list(columns) if columns else None))
-        except pa.ArrowInvalid as error:
-            raise CatalogError(f"{shard} is not a readable Parquet file: {error}") from None
     return pa.concat_tables(tables)
+
+
+@contextmanager
+def reading(shard: Path) -> Iterator[None]:
+    """Names the shard in what Arrow says of a damaged file.
+
+    Raises:
+        CatalogError: it cannot be read.
+    """
+    try:
+        yield
+    except CatalogError:
+        raise
+    except (pa.ArrowException, OSError) as error:
+        raise CatalogError(
+            f"{shard} is not a readable Parquet file ({error}); make the folder anew with the command that wrote it"
+        ) from None
+
+
+def check_replaceable(out: Path) -> None:
+    """Refuses an output folder that holds anything but a catalogue, or the remains of one.
+
+    Raises:
+        CatalogError: ``out`` is a file, or holds what no catalogue holds.
+    """
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise CatalogError(f"{out} is a file, expected a folder to write the catalogue to; choose another --out")
+    names = {path.name for path in out.iterdir()}
+    others = sorted(names - CATALOG_TABLES.keys() - {_CARD, "metrics.json"})
+    if others or (names and not names & CATALOG_TABLES.keys()):
+        raise CatalogError(
+            f"{out} holds something else than a catalogue ({', '.join(others or sorted(names))[:200]}); "
+            "empty it or choose another folder"
+        )
+
+
+@contextmanager
+def replacing(out: Path) -> Iterator[Path]:
+    """A folder beside ``out`` that takes its place when all went well, and is removed otherwise.
+
+    Raises:
+        CatalogError: ``out`` holds something else than a catalogue.
+    """
+    check_replaceable(out)
+    out = out.resolve()
+    partial, old = out.with_name(f".{out.name}.partial"), out.with_name(f".{out.name}.old")
+    for stale in (partial, old):
+        shutil.rmtree(stale, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        if out.exists():
+            os.replace(out, old)
+        os.replace(partial, out)
+    finally:
+        if not out.exists() and old.exists():
+            os.replace(old, out)
+        for stale in (partial, old):
+            shutil.rmtree(stale, ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -139,9 +201,10 @@ class Catalog:
     def images(self) -> Iterator[tuple[str, bytes]]:
         """Streams ``(image_id, encoded bytes)`` shard by shard."""
         for shard in sorted((self.root / "images").glob("part-*.parquet")):
-            for batch in pq.ParquetFile(shard).iter_batches(batch_size=64, columns=["image_id", "image"]):
-                for row in batch.to_pylist():
-                    yield row["image_id"], row["image"]["bytes"]
+            with reading(shard):
+                for batch in pq.ParquetFile(shard).iter_batches(batch_size=64, columns=["image_id", "image"]):
+                    for row in batch.to_pylist():
+                        yield row["image_id"], row["image"]["bytes"]
 
     def image_store(self) -> ImageStore:
         """Random access to the encoded pictures."""
@@ -162,10 +225,11 @@ class ImageStore:
     def __init__(self, folder: Path, cached_groups: int = 64) -> None:
         self._places: dict[str, tuple[Path, int, int]] = {}
         for shard in sorted(folder.glob("part-*.parquet")):
-            file = pq.ParquetFile(shard)
-            for group in range(file.num_row_groups):
-                ids = file.read_row_group(group, columns=["image_id"]).column(0).to_pylist()
-                self._places.update({image_id: (shard, group, row) for row, image_id in enumerate(ids)})
+            with reading(shard):
+                file = pq.ParquetFile(shard)
+                for group in range(file.num_row_groups):
+                    ids = file.read_row_group(group, columns=["image_id"]).column(0).to_pylist()
+                    self._places.update({image_id: (shard, group, row) for row, image_id in enumerate(ids)})
         self._read_group = functools.lru_cache(maxsize=cached_groups)(_read_pictures)
 
     def __contains__(self, image_id: str) -> bool:
@@ -182,7 +246,8 @@ class ImageStore:
 
 
 def _read_pictures(shard: Path, group: int) -> list[bytes]:
-    column = pq.ParquetFile(shard).read_row_group(group, columns=["image"]).column("image").combine_chunks()
+    with reading(shard):
+        column = pq.ParquetFile(shard).read_row_group(group, columns=["image"]).column("image").combine_chunks()
     return typing.cast("list[bytes]", column.field("bytes").to_pylist())
 
 
@@ -214,9 +279,13 @@ A moon catalogue, schema version {version}. Read it with `datasets.load_dataset(
 
 
 def write_card(root: Path) -> None:
-    """Writes the README.md that tells Hugging Face `datasets` which folder is which table."""
+    """Writes the README.md that tells Hugging Face `datasets` which folder is which table.
+
+    Tables without a row are left out: `datasets` cannot load them.
+    """
     configs = "".join(
         f"- config_name: {name}\n  default: {str(name == 'products').lower()}\n  data_files: {name}/*.parquet\n"
         for name in CATALOG_TABLES
+        if any(pq.read_metadata(shard).num_rows for shard in (root / name).glob("part-*.parquet"))
     )
-    (root / "README.md").write_text(CARD.format(configs=configs, version=SCHEMA_VERSION), encoding="utf-8")
+    (root / _CARD).write_text(CARD.format(configs=configs, version=SCHEMA_VERSION), encoding="utf-8")

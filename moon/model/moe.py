@@ -107,7 +107,6 @@ def guide(layer: nn.Module, moe: GuidedMoE) -> None:
     A hook on the layer rather than a subclass of it: it serves every backbone, and a checkpointed layer that is
     recomputed in the backward pass hands over the types of that very call again.
     """
-
     layer.mlp = moe
     layer.register_forward_pre_hook(_hand_over, with_kwargs=True)
 

@@ -28,6 +28,8 @@ from moon.model.item import Item, TokenType
 from moon.model.tokenizer import IMAGE, VISION_END, VISION_START
 
 CATEGORY_SEPARATOR: Final = " > "
+_MAX_ASPECT: Final = 200
+"""Longer over shorter side that Qwen-VL resizes; a thinner picture is widened to it."""
 
 
 @dataclass(frozen=True)
@@ -125,8 +127,13 @@ class MoonProcessor(ProcessorMixin):
     def _resize(self, picture: Image.Image, pixels: int) -> NDArray[np.uint8]:
         """The picture within its pixel budget, sides a multiple of the merged patch, bicubic as Qwen-VL's own."""
         factor = self.image_processor.patch_size * self.image_processor.merge_size
+        thinnest = -(-max(picture.size) // _MAX_ASPECT)
         height, width = smart_resize(
-            picture.height, picture.width, factor=factor, min_pixels=factor * factor, max_pixels=pixels
+            max(picture.height, thinnest),
+            max(picture.width, thinnest),
+            factor=factor,
+            min_pixels=factor * factor,
+            max_pixels=pixels,
         )
         if picture.size != (width, height):
             picture = picture.resize((width, height), Image.Resampling.BICUBIC)

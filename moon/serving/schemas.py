@@ -77,6 +77,7 @@ class SearchRequest(Strict):
     image: str = ""
     k: int = Field(default=10, ge=1)
     filters: Filters = Filters()
+    return_embedding: bool = False
 
 
 class Tensor(Strict):

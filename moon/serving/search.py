@@ -45,6 +45,8 @@ def router(engine: Engine, products: ProductSearch | None) -> APIRouter:
                 "total": 1000 * (done - started),
             },
         }
+        if body.return_embedding:
+            answer["embedding"] = embedded.vectors[0].tolist()
         return json_response(answer)
 
     return routes

@@ -17,11 +17,11 @@ from moon.cluster.deployment import Endpoint, LocalDeployment, free_ports
 from moon.config import RegionsParams, ServingParams
 from moon.progress import track
 from moon.steps import outcome
-from moon.steps.items import ItemSource
 
 if TYPE_CHECKING:
     from moon.model import Embedder
     from moon.serving.client import Client
+    from moon.steps.items import ItemSource
 
 ARTEFACT, SERVER = "artefact", "server"
 """Folders in the step's output: the search artefact, and the process's state and log."""
@@ -74,6 +74,7 @@ def run(
     """
     from moon.model import Embedder
     from moon.serving.client import Client
+    from moon.steps.items import ItemSource
 
     stop(out)
     embedder = Embedder.load(model)

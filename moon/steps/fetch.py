@@ -8,7 +8,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from moon.catalog.store import Catalog
+from moon.catalog.store import Catalog, check_replaceable
 from moon.progress import track
 from moon.steps import outcome
 
@@ -38,7 +38,8 @@ def run(*, source: Path, version: str, out: Path) -> FetchResult:
         out: the folder that becomes the same catalogue.
 
     Raises:
-        ValueError: ``source`` is no catalogue or not of this version, or the copy differs from it.
+        ValueError: ``source`` is no catalogue or not of this version, ``out`` holds something else, or the copy
+            differs from its source.
     """
     expected = Catalog.open(source).digest()
     if version and expected != version:
@@ -46,6 +47,8 @@ def run(*, source: Path, version: str, out: Path) -> FetchResult:
             f"{source} holds data version {expected}, expected {version}; "
             "fetch the data of that version or give the version you mean"
         )
+    if source.resolve() != out.resolve():
+        check_replaceable(out)
     wanted = sorted(path for path in source.glob(_SHARDS) if path.is_file())
     _remove_others(out, {path.relative_to(source) for path in wanted})
     for path in track(wanted, "fetch", total=len(wanted)):

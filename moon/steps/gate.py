@@ -30,7 +30,7 @@ def run(*, evaluation: Path, params: GateParams, out: Path) -> GateResult:
     Raises:
         ValueError: ``evaluation`` holds no results, or results without R@1 and R@10.
     """
-    retrieval = outcome.read(evaluation)["retrieval"]
+    retrieval = outcome.read(evaluation, "retrieval")["retrieval"]
     checks = list(_checks(retrieval["trained"], retrieval["untrained"], params))
     reasons = [reason for _, reason in checks]
     decided = [met for met, _ in checks if met is not None]

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import functools
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from moon.catalog.readers.grocery_store import read_grocery_store
 from moon.catalog.readers.sink import CatalogSink
 from moon.catalog.readers.table import read_table
-from moon.catalog.store import Catalog, write_card
+from moon.catalog.store import Catalog, replacing, write_card
 from moon.catalog.summary import CatalogSummary, summarise
 from moon.config import CatalogParams
 from moon.steps import outcome
@@ -29,21 +27,11 @@ def run(*, params: CatalogParams, out: Path) -> CatalogSummary:
         ValueError: an unknown form of source, an unreadable source, or ``out`` holds something else.
     """
     read = _reader(params)
-    _check_replaceable(out)
-    partial = out.absolute().with_name(f".{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        sink = CatalogSink(partial, max_image_pixels=params.max_image_pixels, shard_rows=params.shard_rows)
-        with sink:
+    with replacing(out) as folder:
+        with CatalogSink(folder, max_image_pixels=params.max_image_pixels, shard_rows=params.shard_rows) as sink:
             read(sink)
-        write_card(partial)
-        result = outcome.save(partial, summarise(Catalog.open(partial)))
-        if out.exists():
-            shutil.rmtree(out)
-        os.replace(partial, out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return result
+        write_card(folder)
+        return outcome.save(folder, summarise(Catalog.open(folder)))
 
 
 def _reader(params: CatalogParams) -> Callable[[CatalogSink], None]:
@@ -61,13 +49,3 @@ def _reader(params: CatalogParams) -> Callable[[CatalogSink], None]:
         f"cannot import catalog.source '{params.source}': expected {' or '.join(FORMS)}; "
         "a rendered catalogue is made by 'moon render'"
     )
-
-
-def _check_replaceable(out: Path) -> None:
-    """Refuses to replace a folder that is not a catalogue."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
-    try:
-        Catalog.open(out)
-    except ValueError:
-        raise ValueError(f"{out} exists and is not a catalogue; choose another output folder or remove it") from None

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from moon.catalog.schema import NEGATIVES
-from moon.catalog.store import Catalog, write_table
+from moon.catalog.store import write_table
 from moon.config import MiningParams
 from moon.model import Embedder
 from moon.retrieval.mining import mine
@@ -41,10 +41,10 @@ def run(*, catalog: Path, regions: Path, model: Path, params: MiningParams, out:
     """
     embedder = Embedder.load(model)
     source = ItemSource(catalog, regions, embedder.processor.max_images)
-    interactions = [row for row in Catalog.open(catalog).rows("interactions") if row["split"] == "train"]
+    interactions = source.purchases("train")
     product_ids = [id_ for id_, product in source.products.items() if product["split"] == "train"]
     if not interactions:
-        raise ValueError(f"{catalog} has no interaction in the train split, so there is nothing to mine for")
+        raise ValueError(f"{catalog} has no usable interaction in split train, so there is nothing to mine for")
     product_items = [source.product(id_) for id_ in product_ids]
     products_ND = embedder.embed(product_items, progress="embedding products")
     distinct = {query_key(row): row for row in interactions}

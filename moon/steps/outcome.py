@@ -20,13 +20,20 @@ def save(out: Path, result: T) -> T:
     return result
 
 
-def read(out: Path) -> dict[str, Any]:
-    """The ``metrics.json`` of a step's output folder.
+def read(out: Path, *needed: str) -> dict[str, Any]:
+    """The ``metrics.json`` of a step's output folder, which must have the ``needed`` entries.
 
     Raises:
-        ValueError: the step has not finished there.
+        ValueError: the step has not finished there, or another step wrote the file.
     """
     path = out / METRICS
     if not path.is_file():
         raise ValueError(f"no {METRICS} in {out}: run the step that writes it first")
-    return dict(json.loads(path.read_text(encoding="utf-8")))
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not valid JSON ({error}): run the step that writes it again") from None
+    absent = [name for name in needed if name not in result] if isinstance(result, dict) else ["JSON object"]
+    if absent:
+        raise ValueError(f"{path} has no {', '.join(absent)}, so another step wrote it: give the folder of the right one")
+    return dict(result)

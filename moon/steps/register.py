@@ -49,10 +49,10 @@ def run(
     Raises:
         ValueError: the gate did not pass; the message has its reasons.
     """
-    decision = outcome.read(gate)
+    decision = outcome.read(gate, "passed", "reasons")
     if decision["passed"] is not True:
         raise ValueError(f"the model is not registered, the gate did not pass: {' '.join(decision['reasons'])}")
-    measured = outcome.read(evaluation)["retrieval"]["trained"]
+    measured = outcome.read(evaluation, "retrieval")["retrieval"]["trained"]
     store: Registry = LocalRegistry(registry)
     metadata = {"lineage": dict(lineage), "retrieval": measured, "gate": decision["reasons"]}
     version = store.register(params.model_name, model, folder_digest(model), metadata)

@@ -7,7 +7,6 @@ import itertools
 import multiprocessing
 import os
 import random
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -28,8 +27,8 @@ from moon.catalog.render.products import (
     shop_photo,
 )
 from moon.catalog.render.scene import Photo
-from moon.catalog.schema import BOXES, CATALOG_TABLES, IMAGES, INTERACTIONS, PRODUCTS, REJECTED, RELATIONS_TABLE
-from moon.catalog.store import Catalog, CatalogError, TableWriter, attributes_list, write_card
+from moon.catalog.schema import BOXES, IMAGES, INTERACTIONS, PRODUCTS, REJECTED, RELATIONS_TABLE
+from moon.catalog.store import Catalog, TableWriter, attributes_list, replacing, write_card
 from moon.catalog.summary import CatalogSummary, summarise
 from moon.config import RenderParams
 from moon.progress import track
@@ -64,10 +63,9 @@ def run(*, params: RenderParams, out: Path, shard_rows: int = 1024, workers: int
         workers: drawing processes; 0 takes one a CPU.
 
     Raises:
-        ValueError: a parameter is out of range, or ``out`` holds something else than a catalogue.
+        CatalogError: ``out`` holds something else than a catalogue.
     """
-    _check(params)
-    with _replacing(out) as folder:
+    with replacing(out) as folder:
         splits = assign_splits(params.seed, params.products, params.held_out)
         log = make_log(params.seed, params.interactions, splits, params.query_photos)
         shoots = [
@@ -81,37 +79,6 @@ def run(*, params: RenderParams, out: Path, shard_rows: int = 1024, workers: int
         _write(folder / "interactions", INTERACTIONS, log.rows(splits), shard_rows)
         write_card(folder)
         return outcome.save(folder, summarise(Catalog.open(folder)))
-
-
-def _check(params: RenderParams) -> None:
-    limits = {
-        "products": (1, 10_000_000),
-        "interactions": (0, 1_000_000_000),
-        "image_size": (32, 2048),
-        "query_photos": (1, 1000),
-        "held_out": (0, 0.6),
-    }
-    for name, (low, high) in limits.items():
-        value = getattr(params, name)
-        if not low <= value <= high:
-            raise ValueError(f"render.{name} must be from {low} to {high}, got {value}")
-
-
-@contextmanager
-def _replacing(out: Path) -> Iterator[Path]:
-    """A folder beside ``out`` that takes its place when all went well."""
-    if out.exists() and any(out.iterdir()) and not all((out / name).is_dir() for name in CATALOG_TABLES):
-        raise CatalogError(f"{out} holds something else than a catalogue; empty it or choose another folder")
-    out = out.resolve()
-    partial, old = out.with_name(f".{out.name}.partial"), out.with_name(f".{out.name}.old")
-    for stale in (partial, old):
-        shutil.rmtree(stale, ignore_errors=True)
-    partial.mkdir(parents=True)
-    yield partial
-    if out.exists():
-        os.replace(out, old)
-    os.replace(partial, out)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _write(folder: Path, schema: pa.Schema, rows: Iterable[Mapping[str, Any]], shard_rows: int) -> None:

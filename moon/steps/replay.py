@@ -72,7 +72,7 @@ def run(*, deployment: Path, catalog: Path, params: DriftParams, out: Path) -> R
     """
     if params.shift not in SHIFTS:
         raise ValueError(f"drift.shift must be one of {', '.join(SHIFTS)}, got '{params.shift}'")
-    url = str(outcome.read(deployment)["url"])
+    url = str(outcome.read(deployment, "url")["url"])
     traffic = _Traffic(Catalog.open(catalog), params)
     rows: dict[str, list[dict[str, Any]]] = {}
     errors: Counter[str] = Counter()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from moon.catalog.store import Catalog, read_table
-from moon.config import TrainingParams
+from moon.catalog.store import folder_digest, read_table
+from moon.config import TrainingParams, to_json
 from moon.model import Embedder
 from moon.model.embedder import model_revision
 from moon.steps import outcome
@@ -42,7 +43,14 @@ def run(
     started = time.perf_counter()
     embedder = Embedder.load(model)
     pairs = _pairs(catalog, regions, negatives, embedder, params)
-    history = Trainer(embedder.model, embedder.processor, pairs, params, out).train()
+    inputs = [
+        to_json(params),
+        embedder.revision,
+        folder_digest(regions / "regions"),
+        folder_digest(negatives / "negatives"),
+    ]
+    fingerprint = hashlib.sha256("\n".join(inputs).encode()).hexdigest()
+    history = Trainer(embedder.model, embedder.processor, pairs, params, out, fingerprint).train()
     if not history:
         raise ValueError(f"training.steps must be at least 1, got {params.steps}")
     embedder.model.save_pretrained(out / "model")
@@ -69,7 +77,9 @@ def run(
 def _pairs(catalog: Path, regions: Path, negatives: Path, embedder: Embedder, params: TrainingParams) -> Pairs:
     processor = embedder.processor
     source = ItemSource(catalog, regions, processor.max_images)
-    interactions = [row for row in Catalog.open(catalog).rows("interactions") if row["split"] == "train"]
+    interactions = source.purchases("train")
+    if not interactions:
+        raise ValueError(f"{catalog} has no usable interaction in split train, so there is nothing to train on")
     mined = {
         row["query_id"]: row["negative_ids"]
         for row in read_table(negatives / "negatives", ["query_id", "negative_ids"]).to_pylist()

@@ -57,4 +57,4 @@ def run(*, catalog: Path, params: ValidationParams, out: Path) -> ValidationResu
 
 def _count(catalog: Catalog, table: str) -> int:
     shards = (catalog.root / table).glob("part-*.parquet")
-    return sum(pq.ParquetFile(shard).metadata.num_rows for shard in shards)
+    return sum(pq.read_metadata(shard).num_rows for shard in shards)

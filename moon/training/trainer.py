@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -40,12 +41,20 @@ class Trainer:
         pairs: the training split.
         params: of the run.
         out: folder of checkpoints, ``metrics.jsonl`` and ``tensorboard``; an interrupted run there is resumed.
+        fingerprint: names all that the run depends on; a checkpoint of another fingerprint is not resumed.
     """
 
     def __init__(
-        self, model: MoonModel, processor: MoonProcessor, pairs: Pairs, params: TrainingParams, out: Path
+        self,
+        model: MoonModel,
+        processor: MoonProcessor,
+        pairs: Pairs,
+        params: TrainingParams,
+        out: Path,
+        fingerprint: str = "",
     ) -> None:
         self.model, self.processor, self.pairs, self.params, self.out = model, processor, pairs, params, out
+        self.fingerprint = fingerprint
         self.sampler = DistinctProductSampler(pairs.product_ids, params.batch_size, params.seed)
         self.optimizer = torch.optim.AdamW(_weight_decay_groups(model, params.weight_decay), lr=params.learning_rate)
         self.step = 0
@@ -82,7 +91,9 @@ class Trainer:
         balance = (query_balance + candidate_balance) / 2
         total = loss + params.balance_weight * balance
         if not torch.isfinite(total):
-            raise TrainingError(f"the loss became {float(total)} at step {self.step + 1}; lower training.learning_rate")
+            raise TrainingError(
+                f"the loss became {float(total.detach())} at step {self.step + 1}; lower training.learning_rate"
+            )
 
         learning_rate = params.learning_rate * schedule(self.step, params.warmup_steps, params.steps)
         for group in self.optimizer.param_groups:
@@ -94,9 +105,9 @@ class Trainer:
         self.step += 1
         return {
             "step": float(self.step),
-            "loss": float(loss),
+            "loss": float(loss.detach()),
             "accuracy": float(accuracy),
-            "balance_loss": float(balance),
+            "balance_loss": float(balance.detach()),
             "gradient_norm": float(norm),
             "learning_rate": learning_rate,
             "candidates": float(len(candidates)),
@@ -120,6 +131,7 @@ class Trainer:
     def _save(self, history: list[dict[str, float]]) -> None:
         state = {
             "step": self.step,
+            "fingerprint": self.fingerprint,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "rng": torch.get_rng_state(),
@@ -130,6 +142,10 @@ class Trainer:
     def _resume(self) -> list[dict[str, float]]:
         state = load_checkpoint(self.out / "checkpoints")
         if state is None:
+            return []
+        if state["fingerprint"] != self.fingerprint:
+            log.warning("the checkpoints in %s are of other parameters or data; training starts anew", self.out)
+            shutil.rmtree(self.out / "checkpoints")
             return []
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])

@@ -106,6 +106,4 @@ def test_copied_model_is_guided_by_its_own_calls(embedder: Embedder, items: list
     copied = copy.deepcopy(embedder.model)
     for moe in copied.experts.values():
         moe.token_types = None
-    np.testing.assert_array_equal(
-        Embedder(copied, embedder.processor, "copy").embed(items), embedder.embed(items)
-    )
+    np.testing.assert_array_equal(Embedder(copied, embedder.processor, "copy").embed(items), embedder.embed(items))

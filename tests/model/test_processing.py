@@ -46,6 +46,12 @@ def test_pixel_budget_bounds_the_tokens(processor: MoonProcessor) -> None:
     assert small == large
 
 
+@pytest.mark.parametrize("size", [(1, 1), (2, 3000), (3000, 2)])
+def test_any_picture_can_be_encoded(processor: MoonProcessor, size: tuple[int, int]) -> None:
+    encoded = processor.encode(Item(images=(picture(*size, seed=0),)))
+    assert len(encoded) > 2 and encoded.pictures[0].size <= 3 * TINY_MODEL.image_pixels
+
+
 def test_text_budget_cuts_the_title_first(processor: MoonProcessor) -> None:
     item = Item(title="mug " * 500, category=("Kitchen", "Mugs"), attributes={"colour": ["red"]})
     encoded = processor.encode(item)

@@ -91,6 +91,21 @@ def test_resumed_equals_uninterrupted_bit_for_bit(
     assert steps == list(range(1, PARAMS.steps + 1))
 
 
+def test_checkpoint_of_another_run_is_not_resumed(
+    start: tuple[MoonModel, MoonProcessor], pairs: Pairs, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def run(out: Path, fingerprint: str) -> dict[str, torch.Tensor]:
+        one = Trainer(copy.deepcopy(start[0]), start[1], pairs, PARAMS, out, fingerprint)
+        one.train()
+        return one.model.state_dict()
+
+    anew = run(tmp_path / "anew", "b")
+    run(tmp_path / "used", "a")
+    again = run(tmp_path / "used", "b")
+    assert "other parameters or data" in caplog.text
+    assert all(torch.equal(anew[name], again[name]) for name in anew)
+
+
 def test_nan_stops_with_the_step(start: tuple[MoonModel, MoonProcessor], pairs: Pairs, tmp_path: Path) -> None:
     broken = trainer(start, pairs, tmp_path)
     with torch.no_grad():

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from moon.catalog.schema import CATALOG_TABLES
-from moon.catalog.store import Catalog
+from moon.catalog.store import Catalog, reading
 
 CHECKED: Final = ("products", "images", "interactions")
 """Tables whose rows are checked."""
@@ -29,7 +29,10 @@ def schema_frame(catalog: Catalog) -> pd.DataFrame:
     """One row a column of every table: ``field``, the type ``found`` and the type ``expected``."""
     rows = []
     for table, schema in CATALOG_TABLES.items():
-        shards = [pq.read_schema(path) for path in sorted((catalog.root / table).glob("part-*.parquet"))]
+        shards = []
+        for path in sorted((catalog.root / table).glob("part-*.parquet")):
+            with reading(path):
+                shards.append(pq.read_schema(path))
         for name in dict.fromkeys([*schema.names, *(name for shard in shards for name in shard.names)]):
             expected = schema.field(name).type if name in schema.names else None
             types = [shard.field(name).type if name in shard.names else None for shard in shards]
