@@ -136,7 +136,7 @@ class RegionsParams(Section):
     min_area: Share = 0.02
     max_area: Share = 0.98
     """A box outside this share of the picture's area falls back to the whole picture."""
-    min_score: Share = 0.2
+    min_score: NotNegative = 0.2
     """A detection with a lower confidence falls back to the whole picture."""
 
 
@@ -165,6 +165,14 @@ class ModelParams(Section):
     max_images: Count = 2
     """Pictures of a product that enter its sequence."""
     max_text_tokens: Count = 96
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.vision_hidden_size % (4 * self.heads):  # rotary positions turn pairs of rows and of columns
+            raise ParamsError(
+                f"model.vision_hidden_size must be a multiple of {4 * self.heads} with {self.heads} heads, "
+                f"got {self.vision_hidden_size}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,6 +241,8 @@ class GateParams(Section):
     beat_untrained: bool = True
     """The R@10 interval of each of ``directions`` must lie above the untrained model's."""
     directions: tuple[str, ...] = ("text->product", "image->product", "both->product")
+    min_queries: Count = 30
+    """A direction with fewer queries is reported and decides nothing: its interval is too wide to judge by."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,10 @@ T = TypeVar("T")
 
 
 def track(items: Iterable[T], description: str, total: int | None = None) -> Iterable[T]:
-    """Yields ``items`` behind a progress bar on standard error."""
+    """Yields ``items`` behind a progress bar on standard error.
+
+    ``total`` is needed only where the items do not know their number.
+    """
     if not sys.stderr.isatty():
         return items
     from rich.console import Console

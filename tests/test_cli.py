@@ -12,6 +12,7 @@ import yaml
 
 from moon import __version__
 from moon.cli import app, main
+from moon.cluster.deployment import DeploymentError
 from moon.config import Params, to_dict
 
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
@@ -66,6 +67,12 @@ def test_params_prints_a_parameter_file(
         (["import", "table", "nowhere.csv"], "nowhere.csv"),
         (["import", "table", "x.csv", "--column", "title"], "ours=theirs"),
         (["gate", "--evaluation", "nowhere"], "no metrics.json in nowhere"),
+        (["gate", "--evaluation", "other"], "has no retrieval"),
+        (["gate", "--evaluation", "broken"], "is not valid JSON"),
+        (["report", "--runs", "nowhere"], "no folder nowhere"),
+        (["render", "--out", "letter.txt/data"], "letter.txt is a file"),
+        (["params", "--params", "."], "cannot read the parameter file .: Is a directory"),
+        (["params", "--set", "training.batch_size=0"], "training.batch_size must be at least 1, got 0"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(
@@ -76,10 +83,39 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    Path("letter.txt").write_text("dear")
+    for folder, text in (("other", "{}"), ("broken", "{")):
+        Path(folder).mkdir()
+        Path(folder, "metrics.json").write_text(text)
     assert main(arguments) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and said in error
     assert len(error.strip().splitlines()) == 1
+
+
+def test_a_run_that_cannot_go_on_says_so_but_a_defect_keeps_its_trace(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(error: Exception) -> None:
+        def raises(*_: object, **__: object) -> None:
+            raise error
+
+        monkeypatch.setattr("moon.steps.deploy.stop", raises)
+
+    fail(DeploymentError("the server did not start"))
+    assert main(["deploy", "--stop"]) == 1
+    assert capsys.readouterr().err == "error: the server did not start\n"
+    fail(RuntimeError("a defect"))
+    with pytest.raises(RuntimeError, match="a defect"):
+        main(["deploy", "--stop"])
+
+
+def test_an_unwritable_folder_is_refused_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("os.access", lambda *_: False)
+    assert main(["render", "--out", str(tmp_path / "new" / "data")]) == 2
+    assert f"{tmp_path} cannot be written to" in capsys.readouterr().err
 
 
 def test_debug_shows_where_a_mistake_was_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,3 +79,37 @@ def test_unreadable_files_are_told_apart(tmp_path: Path) -> None:
         parse_params("a: [")
     with pytest.raises(ParamsError, match="must hold sections"):
         parse_params("- 1")
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ("training.steps=0", "training.steps must be at least 1, got 0"),
+        ("training.temperature=0", "training.temperature must be more than 0, got 0.0"),
+        ("training.temperature=.nan", "training.temperature must be a finite number, got nan"),
+        ("drift.alpha=1", "drift.alpha must be between 0 and 1, got 1.0"),
+        ("render.held_out=0.9", "render.held_out must be from 0 to 0.6, got 0.9"),
+        ("evaluation.ks=[]", "evaluation.ks must hold at least one number"),
+        ("evaluation.ks=[1, 0]", "evaluation.ks must be at least 1, got 0"),
+        (f"render.seed={10**400}", "render.seed must be from 0"),
+        ("model.vision_hidden_size=33", "model.vision_hidden_size must be a multiple of 16 with 4 heads, got 33"),
+    ],
+)
+def test_a_value_out_of_range_is_refused_with_its_limits(change: str, expected: str) -> None:
+    with pytest.raises(ParamsError) as caught:
+        parse_params("", [change])
+    assert expected in str(caught.value)
+
+
+def test_limits_hold_however_a_section_is_made() -> None:
+    with pytest.raises(ParamsError, match="drift.window must be at least 1, got 0"):
+        dataclasses.replace(Params().drift, window=0)
+    with pytest.raises(ParamsError, match="drift.window must be at least 1, got -1"):
+        from_json(DriftParams, '{"window": -1}')
+
+
+def test_a_file_of_another_encoding_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "latin.yaml"
+    path.write_bytes("catalog: {source: caf\u00e9}".encode("latin-1"))
+    with pytest.raises(ParamsError, match="latin.yaml is not UTF-8"):
+        load_params(path)

@@ -92,7 +92,9 @@ def read_table(folder: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """
     shards = sorted(folder.glob("part-*.parquet"))
     if not shards:
-        raise CatalogError(f"no table in {folder}: expected files such as part-00000.parquet")
+        raise CatalogError(
+            f"no table in {folder}: expected files such as part-00000.parquet; run the step that writes it"
+        )
     tables = []
     for shard in shards:
         with reading(shard):
@@ -199,12 +201,12 @@ class Catalog:
         return rows
 
     def images(self) -> Iterator[tuple[str, bytes]]:
-        """Streams ``(image_id, encoded bytes)`` shard by shard."""
+        """Streams ``(image_id, encoded bytes)`` shard by shard; a picture that is null has no bytes."""
         for shard in sorted((self.root / "images").glob("part-*.parquet")):
             with reading(shard):
                 for batch in pq.ParquetFile(shard).iter_batches(batch_size=64, columns=["image_id", "image"]):
                     for row in batch.to_pylist():
-                        yield row["image_id"], row["image"]["bytes"]
+                        yield row["image_id"], (row["image"] or {}).get("bytes") or b""
 
     def image_store(self) -> ImageStore:
         """Random access to the encoded pictures."""

@@ -17,7 +17,7 @@ import yaml
 from moon import __version__, telemetry
 from moon.cli import data, model, serve
 from moon.cli.options import AsJson, Changes, ParamsFile, load
-from moon.cli.output import FAILED_INPUT, error
+from moon.cli.output import FAILED_INPUT, FAILED_RUN, error
 from moon.config import to_dict
 
 DEBUG: Final = "MOON_DEBUG"
@@ -72,12 +72,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         app(args=None if arguments is None else list(arguments), prog_name="moon")
     except SystemExit as ending:
         return ending.code if isinstance(ending.code, int) else 0
-    except (ValueError, OSError, ModuleNotFoundError) as problem:
-        if os.environ.get(DEBUG):
+    except (ValueError, OSError, ModuleNotFoundError, RuntimeError) as problem:
+        if os.environ.get(DEBUG) or (isinstance(problem, RuntimeError) and not _ours(problem)):
             raise
-        error(_missing_extra(problem) if isinstance(problem, ModuleNotFoundError) else str(problem))
-        return FAILED_INPUT
+        error(_message(problem))
+        return FAILED_RUN if isinstance(problem, RuntimeError) else FAILED_INPUT
     return 0
+
+
+def _ours(problem: BaseException) -> bool:
+    """Whether an error was raised to be read, as `DeploymentError` is, and is no defect."""
+    return type(problem).__module__.startswith("moon.")
+
+
+def _message(problem: Exception) -> str:
+    """One line for a problem: what it is about comes first."""
+    if isinstance(problem, ModuleNotFoundError):
+        return _missing_extra(problem)
+    if isinstance(problem, OSError) and problem.filename is not None and problem.strerror:
+        return f"cannot use {os.fspath(problem.filename)}: {problem.strerror}"
+    return str(problem)
 
 
 def _missing_extra(problem: ModuleNotFoundError) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -22,7 +23,19 @@ NegativesDir = Annotated[Path, typer.Option("--negatives", help="Output folder o
 ModelDir = Annotated[Path, typer.Option("--model", help="Model folder.")]
 EvaluationDir = Annotated[Path, typer.Option("--evaluation", help="Output folder of 'moon evaluate'.")]
 DeploymentDir = Annotated[Path, typer.Option("--deployment", help="Output folder of 'moon deploy'.")]
-Out = Annotated[Path, typer.Option("--out", help="Where the result goes.")]
+
+
+def _writable(out: Path) -> Path:
+    """Refuses at once an output folder that could not be written to at the end."""
+    place = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if not place.is_dir():
+        raise ValueError(f"--out {out}: {place} is a file, expected a folder; choose another one")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise ValueError(f"--out {out}: {place} cannot be written to; choose another folder or change its permissions")
+    return out
+
+
+Out = Annotated[Path, typer.Option("--out", help="Where the result goes.", callback=_writable)]
 
 
 def load(params_file: Path | None, changes: list[str] | None) -> Params:

@@ -10,6 +10,8 @@ from typing import Any, Final
 
 import typer
 
+FAILED_RUN: Final = 1
+"""Exit code of a run that could not go on, such as a server that does not start."""
 FAILED_INPUT: Final = 2
 """Exit code of a mistake in what was given."""
 FAILED_VALIDATION: Final = 3

@@ -102,5 +102,7 @@ def report(
     """
     from moon.steps import report as step
 
+    if not runs.is_dir():
+        raise ValueError(f"no folder {runs}: run the steps first, or name the folder of their results with --runs")
     steps = {folder.name: folder for folder in sorted(runs.glob("*")) if folder.is_dir() and folder != out}
     show(step.run(steps={**steps, "catalog": catalog}, out=out), out, as_json)

@@ -5,12 +5,13 @@ The pod meets the restricted Pod Security Standard: no root, no privileges, a re
 
 from __future__ import annotations
 
+import json
 from typing import Any, Final
 
 import yaml
 
 from moon import telemetry
-from moon.config import ServingParams
+from moon.config import ServingParams, to_dict
 
 HTTP_PORT: Final = 8080
 GRPC_PORT: Final = 8081
@@ -25,6 +26,8 @@ _RESTRICTED: Final = {
     "runAsNonRoot": True,
     "seccompProfile": {"type": "RuntimeDefault"},
 }
+_POD: Final = {"host", "http_port", "grpc_port", "image", "namespace", "startup_seconds", "storage_uri"}
+"""Serving parameters that shape the pod, or the local process, rather than the server in it."""
 _RESOURCES: Final = {
     "requests": {"cpu": "1", "memory": "2Gi", "ephemeral-storage": "1Gi"},
     "limits": {"cpu": "2", "memory": "4Gi", "ephemeral-storage": "2Gi"},
@@ -101,7 +104,12 @@ def _container(params: ServingParams, storage_uri: str) -> dict[str, Any]:
         "name": "kserve-container",
         "image": params.image,
         "command": ["python", "-m", "moon.serving"],
-        "args": [f"--model_dir={MODEL_MOUNT}", f"--http_port={HTTP_PORT}", f"--grpc_port={GRPC_PORT}"],
+        "args": [
+            f"--model_dir={MODEL_MOUNT}",
+            f"--http_port={HTTP_PORT}",
+            f"--grpc_port={GRPC_PORT}",
+            f"--serving_params={_server_settings(params)}",
+        ],
         "env": [{"name": name, "value": value} for name, value in environment.items()],
         "ports": [
             {"name": "http1", "containerPort": HTTP_PORT, "protocol": "TCP"},
@@ -114,6 +122,13 @@ def _container(params: ServingParams, storage_uri: str) -> dict[str, Any]:
         "securityContext": _RESTRICTED,
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
     }
+
+
+def _server_settings(params: ServingParams) -> str:
+    """What the server itself needs to know of the parameters, where it is not the default."""
+    defaults = to_dict(ServingParams())
+    changed = {key: value for key, value in to_dict(params).items() if value != defaults[key] and key not in _POD}
+    return json.dumps(changed, sort_keys=True)
 
 
 def _probe(kind: str, period: int, failures: int) -> dict[str, Any]:

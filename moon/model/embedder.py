@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import torch
@@ -14,6 +16,8 @@ from moon.model.item import Item
 from moon.model.modeling import MoonModel
 from moon.model.processing import Encoded, MoonProcessor
 from moon.progress import track
+
+_CONFIGURATION: Final = ("config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json")
 
 
 class Embedder:
@@ -32,7 +36,7 @@ class Embedder:
 
     @classmethod
     def load(cls, path: Path, device: str = "cpu") -> Embedder:
-        """Loads a model folder; the revision is the start of the SHA-256 of its weights and configuration.
+        """Loads a model folder; its revision is `model_revision`.
 
         Raises:
             ValueError: the folder is not a MOON checkpoint.
@@ -46,23 +50,22 @@ class Embedder:
         """Dimensions of an embedding."""
         return self.model.config.embedding_size
 
-    def embed(self, items: Sequence[Item], batch_items: int = 32, progress: str = "") -> NDArray[np.float32]:
+    def embed(self, items: Iterable[Item], batch_items: int = 32, progress: str = "") -> NDArray[np.float32]:
         """Embeds items.
 
         Args:
-            items: what to embed.
+            items: what to embed; a generator is read, and its pictures decoded, one batch at a time.
             batch_items: items computed at a time.
             progress: description of a progress bar; empty shows none.
 
         Returns:
             (N, D) unit vectors; row i does not depend on the items beside it beyond rounding.
         """
-        out_ND = np.empty((len(items), self.dim), np.float32)
-        starts: Sequence[int] = range(0, len(items), batch_items)
-        for start in track(starts, progress, len(starts)) if progress else starts:
-            chunk = [self.processor.encode(items[row]) for row in range(start, min(start + batch_items, len(items)))]
-            out_ND[start : start + len(chunk)] = self.embed_encoded(chunk)
-        return out_ND
+        rest = iter(track(items, progress) if progress else items)
+        batches = [np.empty((0, self.dim), np.float32)]
+        while encoded := [self.processor.encode(item) for item in itertools.islice(rest, batch_items)]:
+            batches.append(self.embed_encoded(encoded))
+        return np.concatenate(batches)
 
     @torch.inference_mode()
     def embed_encoded(self, encoded: Sequence[Encoded]) -> NDArray[np.float32]:
@@ -78,9 +81,12 @@ class Embedder:
 
 
 def model_revision(path: Path) -> str:
-    """The first 12 hexadecimal digits of the SHA-256 over a model folder's weights and configuration."""
+    """The first 12 hexadecimal digits of the SHA-256 over all that an embedding depends on.
+
+    That is the weights, the configuration, the tokenizer and the picture budgets; not what a step notes beside them.
+    """
     total = hashlib.sha256()
-    for file in sorted([path / "config.json", *path.glob("*.safetensors")]):
+    for file in sorted([*path.glob("*.safetensors"), *(path / name for name in _CONFIGURATION)]):
         with file.open("rb") as stream:
             total.update(hashlib.file_digest(stream, "sha256").digest())
     return total.hexdigest()[:12]

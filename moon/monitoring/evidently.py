@@ -19,10 +19,11 @@ def write_evidently(path: Path, reference: pa.Table, window: pa.Table, rows: int
     """Writes Evidently's HTML: its data-drift preset over the inputs and its domain classifier over the embeddings.
 
     Each window enters with at most ``rows`` rows, evenly spread over it, and the embeddings with their leading
-    principal components, because the report's time grows faster than either.
+    principal components, because the report's time grows faster than either. Embeddings of different models are not
+    comparable and are left out.
 
     Raises:
-        ValueError: ``rows`` is too small, or the embeddings of the two windows differ in length.
+        ValueError: ``rows`` is too small.
     """
     if rows < 2:
         raise ValueError(f"drift.evidently_rows must be at least 2, got {rows}")
@@ -32,22 +33,24 @@ def write_evidently(path: Path, reference: pa.Table, window: pa.Table, rows: int
     from evidently.presets import DataDriftPreset
 
     sampled = [_spread(table, rows) for table in (reference, window)]
-    components = _components([windows.embeddings(table) for table in sampled])
+    vectors = [windows.embeddings(table) for table in sampled]
+    comparable = reference["model_revision"].unique() == window["model_revision"].unique()
+    components = _components(vectors) if comparable else [values[:, :0] for values in vectors]
     numbers = [name for name in windows.SCALARS if all(_varies(table[name]) for table in sampled)]
     names = [f"component_{index}" for index in range(components[0].shape[1])]
     definition = DataDefinition(
-        numerical_columns=numbers, categorical_columns=["modality", "category"], embeddings={"embeddings": names}
+        numerical_columns=numbers,
+        categorical_columns=["modality", "category"],
+        embeddings={"embeddings": names} if comparable else None,
     )
     datasets = [
         Dataset.from_pandas(_frame(table, numbers, names, values), data_definition=definition)
         for table, values in zip(sampled, components, strict=True)
     ]
-    report = Report(
-        [
-            DataDriftPreset(columns=[*numbers, "modality", "category"]),
-            EmbeddingsDrift(embeddings_name="embeddings", drift_method=ModelDriftMethod()),
-        ]
-    )
+    metrics: list[Any] = [DataDriftPreset(columns=[*numbers, "modality", "category"])]
+    if comparable:
+        metrics.append(EmbeddingsDrift(embeddings_name="embeddings", drift_method=ModelDriftMethod()))
+    report = Report(metrics)
     path.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecations inside Evidently and its plots

@@ -17,6 +17,7 @@ import transformers
 from fastapi.exceptions import FastAPIDeprecationWarning
 from kserve import ModelServer, model_server
 
+from moon.config import ServingParams, from_json
 from moon.model import Embedder
 from moon.serving import artefact, routes
 from moon.serving.artefact import ProductSearch, Settings
@@ -36,7 +37,8 @@ def main() -> int:
     transformers.utils.logging.disable_progress_bar()
     folder = Path(arguments.artefact_dir) if arguments.artefact_dir else None
     try:
-        settings = artefact.read_settings(folder) if folder else Settings()
+        serving = from_json(ServingParams, arguments.serving_params)
+        settings = artefact.read_settings(folder) if folder else Settings(serving=serving)
         torch.set_num_threads(settings.serving.threads)
         embedder = Embedder.load(Path(arguments.model_dir))
         products = ProductSearch.load(folder, embedder.revision, embedder.dim) if folder else None
@@ -86,4 +88,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m moon.serving", parents=[model_server.parser], allow_abbrev=False)
     parser.add_argument("--model_dir", required=True, help="Folder of the trained model.")
     parser.add_argument("--artefact_dir", default="", help="Folder with the search index and the server's settings.")
+    parser.add_argument(
+        "--serving_params",
+        default="{}",
+        help="Section 'serving' of the parameters as JSON, where there is no artefact.",
+    )
     return parser.parse_args()

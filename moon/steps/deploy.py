@@ -15,7 +15,6 @@ from moon import telemetry
 from moon.catalog.store import Catalog
 from moon.cluster.deployment import Endpoint, LocalDeployment, free_ports
 from moon.config import RegionsParams, ServingParams
-from moon.progress import track
 from moon.steps import outcome
 
 if TYPE_CHECKING:
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
 
 ARTEFACT, SERVER = "artefact", "server"
 """Folders in the step's output: the search artefact, and the process's state and log."""
-_CHUNK: Final = 64
-"""Products whose pictures are in memory at once."""
 _TOP: Final = 5
 _TOLERANCE: Final = 1e-4
 """How far embeddings of one input may differ between protocols."""
@@ -80,16 +77,14 @@ def run(
     embedder = Embedder.load(model)
     source = ItemSource(catalog, regions, embedder.processor.max_images)
     products = _write_artefact(embedder, source, params, regions_params, out / ARTEFACT)
+    questions = _questions(source, catalog)
     deployment = LocalDeployment(out / SERVER)
     endpoint = _endpoint(params)
     try:
         pid = deployment.start(_command(model, out / ARTEFACT, endpoint), endpoint, {**os.environ, **_ENVIRONMENT})
         seconds = deployment.wait_ready(params.startup_seconds)
         with Client(endpoint.url, endpoint.grpc_url, params.model_name) as client:
-            answers = {
-                kind: _ask(client, Catalog.open(catalog), row)
-                for kind, row in _questions(Catalog.open(catalog)).items()
-            }
+            answers = {kind: _ask(client, Catalog.open(catalog), row) for kind, row in questions.items()}
     except BaseException:
         deployment.stop()
         raise
@@ -119,13 +114,9 @@ def _write_artefact(
     from moon.serving import artefact
 
     ids = sorted(source.products)
-    starts = range(0, len(ids), _CHUNK)
-    parts = [
-        embedder.embed([source.product(product_id) for product_id in ids[start : start + _CHUNK]])
-        for start in track(starts, "embedding products", len(starts))
-    ]
+    vectors_ND = embedder.embed(map(source.product, ids), progress="embedding products")
     settings = artefact.Settings(model_revision=embedder.revision, serving=params, regions=regions)
-    artefact.write(folder, settings, [source.products[product_id] for product_id in ids], np.concatenate(parts))
+    artefact.write(folder, settings, [source.products[product_id] for product_id in ids], vectors_ND)
     return len(ids)
 
 
@@ -141,15 +132,14 @@ def _command(model: Path, artefact: Path, endpoint: Endpoint) -> list[str]:
     return [sys.executable, "-m", "moon.serving", *folders, *ports]
 
 
-def _questions(catalog: Catalog) -> dict[str, dict[str, Any]]:
+def _questions(source: ItemSource, catalog: Path) -> dict[str, dict[str, Any]]:
     """The first query of each kind by id, held-out ones before those the model was trained on."""
-    order = {"test": 0, "val": 1, "train": 2}
-    rows = sorted(catalog.rows("interactions"), key=lambda row: (order[row["split"]], row["query_id"]))
     found: dict[str, dict[str, Any]] = {}
-    for row in rows:
-        found.setdefault(_kind(row), row)
+    for split in ("test", "val", "train"):
+        for row in sorted(source.purchases(split), key=lambda row: str(row["query_id"])):
+            found.setdefault(_kind(row), row)
     if not found:
-        raise ValueError(f"{catalog.root} has no interactions to question the server with")
+        raise ValueError(f"{catalog} has no usable interactions to question the server with; see 'moon validate'")
     return {kind: found[kind] for kind in ("text", "image", "both") if kind in found}
 
 

@@ -24,6 +24,7 @@ class FetchResult:
     """Version of the data: digest over all shards."""
     bytes: int
     files: int
+    products: int
 
 
 def run(*, source: Path, version: str, out: Path) -> FetchResult:
@@ -58,8 +59,9 @@ def run(*, source: Path, version: str, out: Path) -> FetchResult:
     found = Catalog.open(out).digest()
     if found != expected:
         raise ValueError(f"the copy in {out} has digest {found}, its source {expected}; remove {out} and fetch again")
+    products = Catalog.open(out).table("products", ["product_id"]).num_rows
     size = sum(path.stat().st_size for path in wanted)
-    return outcome.save(out, FetchResult(digest=found, bytes=size, files=len(wanted)))
+    return outcome.save(out, FetchResult(digest=found, bytes=size, files=len(wanted), products=products))
 
 
 def _remove_others(out: Path, wanted: set[Path]) -> None:

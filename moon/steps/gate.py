@@ -25,7 +25,7 @@ class GateResult:
 def run(*, evaluation: Path, params: GateParams, out: Path) -> GateResult:
     """Compares the results of the evaluate step with the thresholds; does not raise when they are missed.
 
-    A direction that has no queries is named and decides nothing, but something must have been measured.
+    A direction that has too few queries is named and decides nothing, but something must have been measured.
 
     Raises:
         ValueError: ``evaluation`` holds no results, or results without R@1 and R@10.
@@ -49,7 +49,7 @@ def _checks(
             raise ValueError(
                 f"gate.directions names '{direction}'; the evaluation has {', '.join(trained) or 'no direction'}"
             )
-        yield _apart(direction, trained[direction], untrained[direction])
+        yield _apart(direction, trained[direction], untrained[direction], params.min_queries)
 
 
 def _over_chance(measured: dict[str, Any] | None, wanted: float) -> tuple[bool | None, str]:
@@ -64,9 +64,16 @@ def _over_chance(measured: dict[str, Any] | None, wanted: float) -> tuple[bool |
     )
 
 
-def _apart(direction: str, trained: dict[str, Any] | None, untrained: dict[str, Any] | None) -> tuple[bool | None, str]:
+def _apart(
+    direction: str, trained: dict[str, Any] | None, untrained: dict[str, Any] | None, min_queries: int
+) -> tuple[bool | None, str]:
     if trained is None or untrained is None:
         return None, f"Absent: {direction} has no queries, so it is not compared with the untrained model."
+    if trained["queries"] < min_queries:
+        return None, (
+            f"Open: {direction} has {trained['queries']} queries, fewer than the {min_queries} it is judged by; "
+            f"R@10 is {_measure(trained, 'R@10').value:.3f}, untrained {_measure(untrained, 'R@10').value:.3f}."
+        )
     new, old = _measure(trained, "R@10"), _measure(untrained, "R@10")
     met = new.above(old)
     return met, (

@@ -18,7 +18,6 @@ from moon.vision.boxes import Box
 from moon.vision.decode import ImageError, decode
 from moon.vision.detectors import crop
 
-
 _LOG = logging.getLogger(__name__)
 
 

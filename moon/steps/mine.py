@@ -45,10 +45,9 @@ def run(*, catalog: Path, regions: Path, model: Path, params: MiningParams, out:
     product_ids = [id_ for id_, product in source.products.items() if product["split"] == "train"]
     if not interactions:
         raise ValueError(f"{catalog} has no usable interaction in split train, so there is nothing to mine for")
-    product_items = [source.product(id_) for id_ in product_ids]
-    products_ND = embedder.embed(product_items, progress="embedding products")
+    products_ND = embedder.embed(map(source.product, product_ids), progress="embedding products")
     distinct = {query_key(row): row for row in interactions}
-    vectors = embedder.embed([source.query(row) for row in distinct.values()], progress="embedding queries")
+    vectors = embedder.embed(map(source.query, distinct.values()), progress="embedding queries")
     row_of = {key: number for number, key in enumerate(distinct)}
 
     def group(product_id: str) -> tuple[str, ...]:

@@ -35,5 +35,5 @@ def read(out: Path, *needed: str) -> dict[str, Any]:
         raise ValueError(f"{path} is not valid JSON ({error}): run the step that writes it again") from None
     absent = [name for name in needed if name not in result] if isinstance(result, dict) else ["JSON object"]
     if absent:
-        raise ValueError(f"{path} has no {', '.join(absent)}, so another step wrote it: give the folder of the right one")
+        raise ValueError(f"{path} has no {', '.join(absent)}: give the output folder of the step that writes that")
     return dict(result)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -16,6 +15,7 @@ from moon.catalog.store import Catalog, TableWriter
 from moon.config import RegionsParams
 from moon.progress import track
 from moon.steps import outcome
+from moon.steps.workers import pool
 from moon.vision.boxes import Box, score_regions
 from moon.vision.decode import ImageError, decode
 from moon.vision.detectors import FULL, Detection, core_region
@@ -104,6 +104,5 @@ def _mapper(workers: int) -> Iterator[Mapper]:
     if workers < 2:
         yield map
         return
-    # Spawned, not forked: the caller may run threads.
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        yield partial(pool.imap, chunksize=_CHUNK)
+    with pool(workers) as processes:
+        yield partial(processes.imap, chunksize=_CHUNK)

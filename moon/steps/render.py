@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import multiprocessing
 import os
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -33,6 +32,7 @@ from moon.catalog.summary import CatalogSummary, summarise
 from moon.config import RenderParams
 from moon.progress import track
 from moon.steps import outcome
+from moon.steps.workers import pool
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -119,8 +119,8 @@ def _mapped(function: Callable[[T], R], items: list[T], workers: int) -> Iterato
     if workers <= 1 or len(items) <= _ALONE:
         yield map(function, items)
         return
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        yield pool.imap(function, items)
+    with pool(workers) as processes:
+        yield processes.imap(function, items)
 
 
 def _shoot(task: _Shoot) -> list[tuple[dict[str, Any], dict[str, Any]]]:

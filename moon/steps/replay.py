@@ -106,7 +106,9 @@ class _Traffic:
     def __init__(self, catalog: Catalog, params: DriftParams) -> None:
         self._params = params
         self._pictures: ImageStore = catalog.image_store()
-        self._interactions = _held_out(catalog.rows("interactions"))
+        known = {"", *catalog.table("images", ["image_id"]).column("image_id").to_pylist()}
+        photo_exists = [row for row in catalog.rows("interactions") if (row["query_image_id"] or "") in known]
+        self._interactions = _held_out(photo_exists)
         if not self._interactions:
             raise ValueError(f"{catalog.root} has no interactions to replay")
         paths = {row["product_id"]: " / ".join(row["category_path"]) for row in catalog.rows("products")}

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from moon import __version__
 from moon.catalog.store import folder_digest, read_table
 from moon.config import TrainingParams, to_json
 from moon.model import Embedder
@@ -38,12 +40,13 @@ def run(
 ) -> TrainResult:
     """Trains ``model`` and saves it to ``out/model``; an interrupted run in ``out`` is resumed.
 
-    Beside it lie ``metrics.jsonl``, ``loss.csv``, ``tensorboard`` and ``checkpoints``.
+    Beside it lie ``metrics.jsonl``, ``loss.csv``, ``tensorboard`` and, until the run has ended, ``checkpoints``.
     """
     started = time.perf_counter()
     embedder = Embedder.load(model)
     pairs = _pairs(catalog, regions, negatives, embedder, params)
     inputs = [
+        __version__,
         to_json(params),
         embedder.revision,
         folder_digest(regions / "regions"),
@@ -55,6 +58,7 @@ def run(
         raise ValueError(f"training.steps must be at least 1, got {params.steps}")
     embedder.model.save_pretrained(out / "model")
     embedder.processor.save_pretrained(out / "model")
+    shutil.rmtree(out / "checkpoints", ignore_errors=True)
     with (out / "loss.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, ["step", "loss", "accuracy"], extrasaction="ignore")
         table.writeheader()
@@ -84,6 +88,12 @@ def _pairs(catalog: Path, regions: Path, negatives: Path, embedder: Embedder, pa
         row["query_id"]: row["negative_ids"]
         for row in read_table(negatives / "negatives", ["query_id", "negative_ids"]).to_pylist()
     }
+    unknown = {id_ for row in interactions for id_ in mined.get(row["query_id"], ())} - source.products.keys()
+    if unknown:
+        raise ValueError(
+            f"{negatives} names {len(unknown)} products that {catalog} does not have, such as '{min(unknown)}'; "
+            f"mine again with 'moon mine --catalog {catalog}'"
+        )
     cache = EncodedCache(params.cache_mb * 2**20)
     return Pairs(
         product_ids=[row["product_id"] for row in interactions],

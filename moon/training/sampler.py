@@ -27,8 +27,8 @@ class DistinctProductSampler:
         distinct = len(set(product_ids))
         if not 1 <= batch_size <= distinct:
             raise ValueError(
-                f"training.batch_size must be in 1..{distinct}, the number of distinct products bought in the "
-                f"training split (a batch holds each product once), got {batch_size}"
+                f"training.batch_size is {batch_size}, but {distinct} distinct products are bought in the training "
+                f"split and a batch holds each once; give one in 1..{distinct}, or a catalogue with more purchases"
             )
         self._product_ids, self._batch_size, self._seed = product_ids, batch_size, seed
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from moon.catalog.readers import sink as sink_module
-from moon.catalog.readers.sink import CatalogSink
+from moon.catalog.readers.sink import CatalogSink, RowError
 from moon.catalog.readers.table import map_columns, read_table
 from moon.catalog.readers.table_values import attributes_of, list_of, time_of
 from moon.catalog.store import Catalog
@@ -241,3 +241,43 @@ def test_times_in_every_form() -> None:
         assert time_of(value) == expected
     with pytest.raises(ValueError, match="neither ISO 8601"):
         time_of("yesterday")
+
+
+@pytest.mark.parametrize("text", ["9999-12-31T23:59:59-05:00", "0001-01-01T00:00:00+05:00", "01/02/2024", "-5", "nan"])
+def test_a_time_that_is_none_rejects_its_row(text: str) -> None:
+    with pytest.raises(RowError, match="neither ISO 8601"):
+        time_of(text)
+
+
+def test_a_compact_date_is_no_second_of_1970() -> None:
+    assert time_of("20240131") == datetime.datetime(2024, 1, 31, tzinfo=datetime.UTC)
+
+
+def test_values_of_another_shape_reject_their_row_and_no_other(tmp_path: Path, pictures: Path) -> None:
+    good = {"product_id": "good", "title": "T", "images": "a.jpg", "query": "q"}
+    wrong: list[dict[str, Any]] = [
+        {"title": {"en": "T"}},
+        {"title": "\ud800"},
+        {"images": {"bytes": "..."}},
+        {"images": [["a.jpg"]]},
+        {"attributes": [1]},
+        {"attributes": [{"key": "k"}]},
+        {"query": ["q"]},
+        {"product_id": ["p"]},
+    ]
+    lines = [json.dumps({**good, "product_id": f"p{number}", **change}) for number, change in enumerate(wrong)]
+    nested = '{"a":' * 5000 + "1" + "}" * 5000
+    table = csv_of(tmp_path, "\n".join([*lines, nested, json.dumps(good)]), "t.jsonl")
+    catalog = read(table, pictures)
+    assert [row["product_id"] for row in catalog.rows("products")] == ["good"]
+    assert {reason for *_, reason in reasons(catalog)} == {"bad_row"}
+    assert len(reasons(catalog)) == len(wrong) + 1
+
+
+def test_values_of_a_repeated_attribute_are_all_kept() -> None:
+    assert attributes_of([("colour", "red"), ("colour", "blue")]) == {"colour": ["red", "blue"]}
+
+
+def test_a_column_that_stands_twice_is_refused(tmp_path: Path, pictures: Path) -> None:
+    with pytest.raises(ValueError, match="column 'title' stands twice"):
+        read(csv_of(tmp_path, "id,title,title,image\np1,A,B,a.jpg\n"), pictures)

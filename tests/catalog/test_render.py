@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from moon.catalog.render import words
+from moon.catalog.render import backgrounds, words
 from moon.catalog.render.kinds import KINDS
 from moon.catalog.render.log import make_log
 from moon.catalog.render.patterns import PATTERNS
@@ -232,3 +232,10 @@ def test_a_killed_render_leaves_the_old_catalogue(tmp_path: Path, monkeypatch: p
     with pytest.raises(KeyboardInterrupt):
         render.run(params=RenderParams(seed=9, products=1, interactions=1, image_size=32), out=tmp_path / "c")
     assert Catalog.open(tmp_path / "c").digest() == before.digest
+
+
+@pytest.mark.parametrize("side", [24, 48, 51, 64, 80])
+@pytest.mark.parametrize("name", backgrounds._TEXTURES)
+def test_every_texture_can_be_drawn_small(name: str, side: int) -> None:
+    for variant in range(3):
+        assert min(backgrounds._texture(name, side, variant).size) >= side

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,7 +17,9 @@ from moon.catalog.store import (
     TableWriter,
     attributes_dict,
     attributes_list,
+    check_replaceable,
     read_table,
+    replacing,
     write_table,
 )
 from moon.config import RenderParams
@@ -123,3 +126,35 @@ def test_datasets_reads_every_table_that_holds_rows(
         assert rows.num_rows == catalog.table(name).num_rows
     pictures = datasets.load_dataset(str(folder), "images", split="train", cache_dir=cache)
     assert pictures[0]["image"].size == (pictures[0]["width"], pictures[0]["height"])
+
+
+def test_a_damaged_shard_is_named_by_every_way_of_reading_pictures(folder: Path, tmp_path: Path) -> None:
+    damaged = shutil.copytree(folder, tmp_path / "catalog")
+    shard = damaged / "images" / "part-00000.parquet"
+    shard.write_bytes(shard.read_bytes()[:500])
+    for read in (lambda catalog: list(catalog.images()), Catalog.image_store, lambda catalog: catalog.table("images")):
+        with pytest.raises(CatalogError, match="part-00000.parquet is not a readable"):
+            read(Catalog.open(damaged))
+
+
+def test_only_a_catalogue_or_its_remains_may_be_replaced(folder: Path, tmp_path: Path) -> None:
+    half = shutil.copytree(folder, tmp_path / "half")
+    shutil.rmtree(half / "boxes")
+    check_replaceable(half)
+    check_replaceable(tmp_path / "new")
+    (half / "notes.txt").write_text("mine")
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "README.md").write_text("dear")
+    for out in (half, tmp_path / "letters", half / "notes.txt"):
+        with pytest.raises(CatalogError):
+            check_replaceable(out)
+
+
+def test_a_failure_leaves_what_was_there_and_nothing_else(tmp_path: Path) -> None:
+    out = tmp_path / "catalog"
+    (out / "boxes").mkdir(parents=True)
+    with pytest.raises(KeyboardInterrupt), replacing(out) as partial:
+        (partial / "images").mkdir()
+        raise KeyboardInterrupt
+    assert [path.name for path in tmp_path.iterdir()] == ["catalog"]
+    assert [path.name for path in out.iterdir()] == ["boxes"]

@@ -36,6 +36,7 @@ def test_parameters_reach_the_manifest() -> None:
     one = container(body)
     assert one["image"] == "registry/x@sha256:1"
     assert {"name": "STORAGE_URI", "value": "s3://bucket/model"} in one["env"]
+    assert '--serving_params={"model_name": "other"}' in one["args"]
     assert one["startupProbe"]["periodSeconds"] * one["startupProbe"]["failureThreshold"] >= 600
 
 

@@ -50,3 +50,12 @@ def test_another_version_is_refused(catalog: Path, tmp_path: Path) -> None:
 def test_a_folder_that_is_no_catalogue_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not a catalogue"):
         fetch.run(source=tmp_path, version="", out=tmp_path / "out")
+
+
+def test_a_folder_of_something_else_is_not_touched(tiny_catalog: Path, tmp_path: Path) -> None:
+    regions = tmp_path / "regions" / "part-00000.parquet"
+    regions.parent.mkdir()
+    regions.write_bytes(b"precious")
+    with pytest.raises(ValueError, match="something else than a catalogue"):
+        fetch.run(source=tiny_catalog, version="", out=tmp_path)
+    assert regions.read_bytes() == b"precious"

@@ -10,9 +10,9 @@ from moon.steps import gate
 DIRECTIONS = ("text->product", "image->product", "both->product")
 
 
-def measures(r1=0.3, low=0.5, high=0.7, chance=0.01):
+def measures(r1=0.3, low=0.5, high=0.7, chance=0.01, queries=100):
     r10 = {"value": (low + high) / 2, "low": low, "high": high}
-    return {"R@1": {"value": r1, "low": 0.0, "high": 1.0}, "R@10": r10, "chance_r1": chance}
+    return {"R@1": {"value": r1, "low": 0.0, "high": 1.0}, "R@10": r10, "chance_r1": chance, "queries": queries}
 
 
 def decide(tmp_path, trained, untrained, **params):
@@ -50,6 +50,14 @@ def test_the_multiple_of_chance_is_a_threshold(tmp_path):
     trained, untrained = models(**{"image->product": measures(r1=0.08)})
     assert decide(tmp_path, trained, untrained, min_image_r1_over_chance=8.0).passed
     assert not decide(tmp_path, trained, untrained, min_image_r1_over_chance=8.1).passed
+
+
+def test_a_direction_with_few_queries_is_named_and_decides_nothing(tmp_path):
+    worse = models(**{"text->product": measures(low=0.0, high=0.1, queries=29)})
+    result = decide(tmp_path, *worse, min_queries=30)
+    assert result.passed
+    assert [reason for reason in result.reasons if reason.startswith("Open: text->product has 29 queries")]
+    assert not decide(tmp_path, *worse, min_queries=29).passed
 
 
 def test_an_absent_direction_is_named_and_decides_nothing(tmp_path):

@@ -43,7 +43,7 @@ def test_an_import_replaces_a_catalogue_but_no_other_folder(table: Path, tmp_pat
     precious = tmp_path / "precious"
     precious.mkdir()
     (precious / "thesis.txt").write_text("years")
-    with pytest.raises(ValueError, match="exists and is not a catalogue"):
+    with pytest.raises(ValueError, match="something else than a catalogue .thesis.txt"):
         import_catalog.run(params=params, out=precious)
     assert (precious / "thesis.txt").read_text() == "years"
 

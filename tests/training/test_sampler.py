@@ -37,5 +37,5 @@ def test_seed_and_epoch_change_the_order() -> None:
 
 @pytest.mark.parametrize("size", [0, 8])
 def test_impossible_batch_size_names_the_limit(size: int) -> None:
-    with pytest.raises(ValueError, match=r"1\.\.7.*got " + str(size)):
+    with pytest.raises(ValueError, match=rf"batch_size is {size}, but 7 distinct .* 1\.\.7"):
         DistinctProductSampler(PRODUCTS, size, seed=0)

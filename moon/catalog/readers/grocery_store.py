@@ -15,7 +15,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from moon.catalog.readers.sink import CatalogSink, RowError, SourceProduct, check_split, share_of, texts
+from moon.catalog.readers.sink import CatalogSink, RowError, SourceProduct, check_split, share_of
+from moon.catalog.readers.table_values import list_of, text_of
 
 _PRODUCTS: Final = "products.jsonl"
 _PHOTOS: Final = "natural_images.jsonl"
@@ -45,10 +46,11 @@ def read_grocery_store(source: Path, sink: CatalogSink) -> None:
         raise ValueError(f"{source} is not in the Grocery Store format: no {_PRODUCTS} there")
     products: dict[str, tuple[str, str]] = {}
     for row_id, row in _rows(source / _PRODUCTS, "products", sink):
+        product_id = ""
         try:
-            product_id = str(row.get("product_id") or "").strip()
+            product_id = text_of(row.get("product_id"))
             _add_product(product_id, row, source, sink)
-            products[product_id] = str(row.get("description") or "").strip(), _coarse_word(row)
+            products[product_id] = text_of(row.get("description")), _coarse_word(row)
         except RowError as error:
             sink.reject("products", product_id or row_id, error)
     splits = _add_photos(source, products, sink)
@@ -71,7 +73,7 @@ def _rows(path: Path, table: str, sink: CatalogSink) -> Iterator[tuple[str, dict
                 if not isinstance(row, dict):
                     raise ValueError(f"expected an object, got {type(row).__name__}")
                 yield name, row
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 sink.reject(table, name, RowError("bad_row", str(error)))
 
 
@@ -79,13 +81,13 @@ def _add_product(product_id: str, row: Mapping[str, Any], source: Path, sink: Ca
     category, names, attributes = row.get("category"), row.get("images"), row.get("attributes")
     if not isinstance(category, list) or not isinstance(names, list):
         raise RowError("bad_row", "'category' and 'images' must be lists")
-    information = str(attributes.get("information") or "") if isinstance(attributes, dict) else ""
-    pictures = {f"iconic:{product_id}:{place}": name for place, name in enumerate(texts(names))}
+    information = text_of(attributes.get("information")) if isinstance(attributes, dict) else ""
+    pictures = {f"iconic:{product_id}:{place}": name for place, name in enumerate(list_of(names, ""))}
     product = SourceProduct(
         product_id=product_id,
-        title=str(row.get("title") or "").strip(),
-        description=str(row.get("description") or "").strip(),
-        category_path=texts(category),
+        title=text_of(row.get("title")),
+        description=text_of(row.get("description")),
+        category_path=list_of(category, ""),
         attributes=parse_information(information),
         pictures=pictures,
         split="train",
@@ -115,7 +117,7 @@ def parse_information(text: str) -> dict[str, list[str]]:
 
 
 def _coarse_word(row: Mapping[str, Any]) -> str:
-    return str(row["category"][-1]).replace("-", " ").lower() if row["category"] else ""
+    return text_of(row["category"][-1]).replace("-", " ").lower() if row["category"] else ""
 
 
 def _add_photos(source: Path, products: Mapping[str, tuple[str, str]], sink: CatalogSink) -> set[str]:
@@ -141,7 +143,7 @@ def _add_photos(source: Path, products: Mapping[str, tuple[str, str]], sink: Cat
 
 
 def _photo(row: Mapping[str, Any]) -> tuple[str, str, str, str]:
-    values = [str(row.get(name) or "").strip() for name in ("image_id", "image", "product_id", "split")]
+    values = [text_of(row.get(name)) for name in ("image_id", "image", "product_id", "split")]
     if not values[0]:
         raise RowError("no_id", "the photo has no image_id")
     if not values[1]:

@@ -76,7 +76,7 @@ def map_columns(wanted: Mapping[str, str], columns: Sequence[str], source: Path)
     for field in _REQUIRED:
         if field not in mapping:
             raise ValueError(
-                f"{source} has no column for '{field}' among {', '.join(columns)}; "
+                f"{source} has no column for '{field}' among {', '.join(filter(None, columns)) or 'none with a name'}; "
                 f"name one with --set catalog.columns.{field}=COLUMN"
             )
     return mapping
@@ -97,17 +97,19 @@ class _RowReader:
     def read(self, row: Mapping[str, Any], line: int) -> None:
         """Adds a row's product and interaction, or rejects what is wrong with them."""
         values = {field: row.get(column) for field, column in self.mapping.items()}
-        product_id = text_of(values["product_id"])
-        asks = bool(text_of(values.get("query_text")) or text_of(values.get("query_image")))
+        product_id = ""
         try:
+            product_id = text_of(values["product_id"])
+            asks = bool(text_of(values.get("query_text")) or text_of(values.get("query_image")))
             split = split_of(values.get("split")) or _hashed_split(product_id)
             self._product(product_id, values, split, asks)
         except RowError as error:
             self.sink.reject("products", product_id or f"line {line}", error)
             return
         if asks:
-            query_id = text_of(values.get("query_id")) or f"line {line}"
+            query_id = f"line {line}"
             try:
+                query_id = text_of(values.get("query_id")) or query_id
                 self._interaction(query_id, product_id, values, split)
             except RowError as error:
                 self.sink.reject("interactions", query_id, error)

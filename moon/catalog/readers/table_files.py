@@ -73,6 +73,9 @@ def _csv_rows(path: Path) -> Rows:
         file.seek(0)
         lines = csv.reader(file, delimiter=delimiter)
         header = [name.strip() for name in next(lines, [])]
+        twice = sorted({name for name in header if name and header.count(name) > 1})
+        if twice:
+            raise ValueError(f"{path}: column '{twice[0]}' stands twice in its header line; rename or remove one")
         while True:
             try:
                 values = next(lines)
@@ -100,7 +103,7 @@ def _jsonl_rows(path: Path) -> Rows:
                 continue
             try:
                 row = json.loads(line.decode("utf-8-sig"))
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 yield number, RowError("bad_row", f"line {number}: {error}")
                 continue
             kind = type(row).__name__

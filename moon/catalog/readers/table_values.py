@@ -11,24 +11,39 @@ from moon.catalog.readers.sink import RowError, texts
 
 _MILLISECONDS_FROM: Final = 1e11
 """A number of at least this is a time in milliseconds, a smaller one in seconds (1e11 s is the year 5138)."""
+_COMPACT_DATE: Final = re.compile(r"(19|20)\d{6}")
+"""Eight digits such as 20240131 are a date and not a second of the year 1970."""
 _SPLIT_NAMES: Final = {"training": "train", "valid": "val", "validation": "val", "dev": "val"}
 
 
 def text_of(value: Any) -> str:
-    """A value as stripped text; nothing, and the NaN that data frames write for nothing, as an empty one."""
+    """A value as stripped text; nothing, and the NaN that data frames write for nothing, as an empty one.
+
+    Raises:
+        RowError: a list, an object, bytes or text that is no Unicode.
+    """
     if value is None or (isinstance(value, float) and value != value):
         return ""
-    return str(value).strip()
+    if isinstance(value, list | tuple | dict | bytes):
+        raise RowError("bad_row", f"a {type(value).__name__} stands where a text is expected: {str(value)[:80]}")
+    text = str(value).strip()
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        raise RowError("bad_row", f"text with half of a surrogate pair: {text[:80]!a}")
+    return text
 
 
 def list_of(value: Any, separators: str) -> list[str]:
-    """A list, a JSON list, or text split at the first of the ``separators`` that occurs in it."""
+    """A list, a JSON list, or text split at the first of the ``separators`` that occurs in it.
+
+    Raises:
+        RowError: see `text_of`, also of every element.
+    """
     if isinstance(value, list | tuple):
-        return texts(value)
+        return texts([text_of(element) for element in value])
     text = text_of(value)
     if text.startswith("["):
         parsed = _json(text)
-        return texts(parsed) if isinstance(parsed, list) else [text]
+        return texts([text_of(element) for element in parsed]) if isinstance(parsed, list) else [text]
     for separator in separators:
         if separator in text:
             return texts(text.split(separator))
@@ -39,11 +54,13 @@ def attributes_of(value: Any) -> dict[str, list[str]]:
     """Attributes from an object, a map, a JSON object or ``key:value,,key:value!!!value`` text.
 
     Raises:
-        RowError: text of another form.
+        RowError: anything else.
     """
     if isinstance(value, list | tuple):  # Arrow maps come as pairs, stored attributes as key and values
-        pairs = [(item["key"], item["values"]) if isinstance(item, dict) else tuple(item) for item in value]
-        return _attributes(dict(pairs))
+        merged: dict[str, list[str]] = {}
+        for key, values in map(_pair, value):
+            merged.setdefault(text_of(key), []).extend(list_of(values, ""))
+        return _attributes(merged)
     if isinstance(value, dict):
         return _attributes(value)
     text = text_of(value)
@@ -61,9 +78,17 @@ def attributes_of(value: Any) -> dict[str, list[str]]:
     return _attributes(found)
 
 
+def _pair(item: Any) -> tuple[Any, Any]:
+    if isinstance(item, dict) and {"key", "values"} <= item.keys():
+        return item["key"], item["values"]
+    if isinstance(item, list | tuple) and len(item) == 2:
+        return item[0], item[1]
+    raise RowError("bad_row", f"attribute {item!r:.80} is neither a pair nor an object with key and values")
+
+
 def _attributes(found: dict[Any, Any]) -> dict[str, list[str]]:
     """Attributes with a name and at least one value."""
-    lists = {str(key).strip(): list_of(value, "") for key, value in found.items()}
+    lists = {text_of(key): list_of(value, "") for key, value in found.items()}
     return {key: values for key, values in lists.items() if key and values}
 
 
@@ -83,17 +108,17 @@ def time_of(value: Any) -> datetime.datetime | None:
     if not text:
         return None
     try:
-        if re.fullmatch(r"\d+(\.\d+)?", text):
+        if re.fullmatch(r"\d+(\.\d+)?", text) and not _COMPACT_DATE.fullmatch(text):
             seconds = float(text) / (1000 if float(text) >= _MILLISECONDS_FROM else 1)
             return datetime.datetime.fromtimestamp(seconds, datetime.UTC)
         time = datetime.datetime.fromisoformat(text)
+        return time.replace(tzinfo=datetime.UTC) if time.tzinfo is None else time.astimezone(datetime.UTC)
     except (ValueError, OverflowError, OSError):
         raise RowError("bad_row", f"timestamp '{text[:40]}' is neither ISO 8601 nor seconds since 1970") from None
-    return time.replace(tzinfo=datetime.UTC) if time.tzinfo is None else time.astimezone(datetime.UTC)
 
 
 def _json(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
