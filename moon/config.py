@@ -195,7 +195,7 @@ class TrainingParams(Section):
     """Contrastive training: InfoNCE over purchases."""
 
     seed: Seed = 0
-    steps: Count = 320
+    steps: Count = 300
     batch_size: Count = 48
     learning_rate: Positive = 3e-3
     weight_decay: NotNegative = 0.01
@@ -206,7 +206,7 @@ class TrainingParams(Section):
     """Weight of the experts' load-balance loss."""
     hard_negatives: Natural = 1
     """Mined negatives of each query that enter the loss."""
-    checkpoint_every: Count = 80
+    checkpoint_every: Count = 100
     log_every: Count = 5
     cache_mb: Natural = 512
     """Memory for decoded and resized pictures, so that a small catalogue is decoded once."""
@@ -381,7 +381,7 @@ def _set(tree: dict[str, Any], override: str) -> None:
     path, separator, value = override.partition("=")
     if not separator or not path.strip():
         raise ParamsError(f"an override is written section.key=value, got '{override}'")
-    *parents, last = path.strip().split(".")
+    *parents, last = path.strip().split(".", 2)  # a name inside a mapping may hold dots
     for name in parents:
         child = tree.setdefault(name, {})
         if not isinstance(child, dict):

@@ -113,3 +113,8 @@ def test_a_file_of_another_encoding_is_named(tmp_path: Path) -> None:
     path.write_bytes("catalog: {source: caf\u00e9}".encode("latin-1"))
     with pytest.raises(ParamsError, match="latin.yaml is not UTF-8"):
         load_params(path)
+
+
+def test_a_name_in_a_mapping_may_hold_dots() -> None:
+    params = load_params(None, ["catalog.columns.attribute.colour=farbe"])
+    assert params.catalog.columns == {"attribute.colour": "farbe"}

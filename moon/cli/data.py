@@ -34,7 +34,7 @@ def render(
 
 @import_app.command("grocery-store")
 def import_grocery_store(
-    folder: Annotated[Path, typer.Argument(help="Folder that holds classes.csv, iconic images and photos.")],
+    folder: Annotated[Path, typer.Argument(help="Folder that holds products.jsonl, natural_images.jsonl and images/.")],
     out: Out = Path("data"),
     params_file: ParamsFile = None,
     changes: Changes = None,
@@ -44,7 +44,7 @@ def import_grocery_store(
 
     Photos and descriptions become queries for their product.
 
-    Example: moon import grocery-store ~/GroceryStoreDataset/dataset --out data
+    Example: moon import grocery-store ~/grocery_store --out data
     """
     _import(f"grocery-store:{folder}", {}, out, params_file, changes, as_json)
 

@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 
 from moon.model.item import Item
 from moon.model.modeling import MoonModel
@@ -43,7 +44,11 @@ class Embedder:
         """
         if not (path / "config.json").is_file() or not any(path.glob("*.safetensors")):
             raise ValueError(f"{path} is not a model folder: expected config.json and *.safetensors; see 'moon init'")
-        return cls(MoonModel.from_pretrained(path), MoonProcessor.from_pretrained(path), model_revision(path), device)
+        try:
+            model, processor = MoonModel.from_pretrained(path), MoonProcessor.from_pretrained(path)
+        except (OSError, SafetensorError, ValueError) as error:
+            raise ValueError(f"the model in {path} cannot be read, make it again: {error}") from None
+        return cls(model, processor, model_revision(path), device)
 
     @property
     def dim(self) -> int:

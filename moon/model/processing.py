@@ -29,7 +29,7 @@ from moon.model.tokenizer import IMAGE, VISION_END, VISION_START
 
 CATEGORY_SEPARATOR: Final = " > "
 _MAX_ASPECT: Final = 200
-"""Longer over shorter side that Qwen-VL resizes; a thinner picture is widened to it."""
+"""Longer over shorter side that Qwen-VL resizes; a thinner picture is widened to it, or to what the budget holds."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class MoonProcessor(ProcessorMixin):
     def _resize(self, picture: Image.Image, pixels: int) -> NDArray[np.uint8]:
         """The picture within its pixel budget, sides a multiple of the merged patch, bicubic as Qwen-VL's own."""
         factor = self.image_processor.patch_size * self.image_processor.merge_size
-        thinnest = -(-max(picture.size) // _MAX_ASPECT)
+        thinnest = -(-max(picture.size) // min(_MAX_ASPECT, pixels // factor**2))
         height, width = smart_resize(
             max(picture.height, thinnest),
             max(picture.width, thinnest),

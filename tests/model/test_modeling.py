@@ -101,6 +101,15 @@ def test_base_that_is_no_checkpoint_is_refused_by_name(tmp_path: Path) -> None:
         Embedder.load(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json"])
+def test_damaged_model_folder_is_named(built: tuple[MoonModel, MoonProcessor], tmp_path: Path, name: str) -> None:
+    for part in built:
+        part.save_pretrained(tmp_path)
+    (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:50])
+    with pytest.raises(ValueError, match=str(tmp_path)):
+        Embedder.load(tmp_path)
+
+
 def test_copied_model_is_guided_by_its_own_calls(embedder: Embedder, items: list[Item]) -> None:
     """A copy must hand the token types to its own experts, not to those it was copied from."""
     copied = copy.deepcopy(embedder.model)
