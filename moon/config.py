@@ -92,8 +92,9 @@ class CatalogParams(Section):
     """Folder that relative image paths of a ``table:`` source start from; empty: the file's own folder."""
     columns: Mapping[str, str] = field(default_factory=dict)
     """Column mapping of a ``table:`` source: our field -> their column."""
-    max_image_pixels: Count = 40_000_000
-    """A picture whose header says more pixels than this is rejected before it is decoded."""
+    max_image_pixels: Annotated[int, Limits(1, 40_000_000)] = 40_000_000
+    """A picture whose header says more pixels than this is rejected before it is decoded; later steps decode no more
+    than the highest value."""
     shard_rows: Count = 1024
     """Rows in one Parquet shard."""
 
@@ -195,7 +196,7 @@ class TrainingParams(Section):
     """Contrastive training: InfoNCE over purchases."""
 
     seed: Seed = 0
-    steps: Count = 300
+    steps: Count = 320
     batch_size: Count = 48
     learning_rate: Positive = 3e-3
     weight_decay: NotNegative = 0.01

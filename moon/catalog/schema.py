@@ -13,7 +13,6 @@ import pyarrow as pa
 
 SCHEMA_VERSION: Final = "1"
 SPLITS: Final = ("train", "val", "test")
-RELATIONS: Final = ("same", "substitute", "complement")
 
 _TEXT: Final = pa.string()
 _TEXTS: Final = pa.list_(pa.string())
@@ -69,6 +68,7 @@ INTERACTIONS: Final = _schema(
 RELATIONS_TABLE: Final = _schema(
     [("product_id", _TEXT), ("other_id", _TEXT), ("relation", _TEXT), ("weight", pa.float32())]
 )
+"""``relation`` is same, substitute or complement."""
 BOXES: Final = _schema([("image_id", _TEXT), *_BOX])
 """True product boxes where they are known; a picture may have several."""
 REJECTED: Final = _schema([("table", _TEXT), ("row_id", _TEXT), ("reason", _TEXT), ("detail", _TEXT)])

@@ -24,9 +24,9 @@ DEBUG: Final = "MOON_DEBUG"
 EXTRAS: Final = {
     "data": ("datasets", "dvc", "great_expectations", "pandas"),
     "train": ("faiss", "safetensors", "tensorboard", "torch", "transformers"),
-    "serve": ("grpc", "kserve", "prometheus_client"),
+    "serve": ("fastapi", "grpc", "grpc_interceptor", "kserve", "orjson", "prometheus_client"),
     "pipeline": ("kfp",),
-    "monitor": ("evidently", "scipy", "sklearn"),
+    "monitor": ("evidently", "httpx"),
 }
 """Extra of the distribution -> the modules it brings."""
 

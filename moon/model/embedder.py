@@ -80,10 +80,6 @@ class Embedder:
         assert embedding is not None
         return np.asarray(embedding.cpu().numpy())
 
-    def tokens(self, items: Sequence[Item]) -> list[int]:
-        """Length of each item's sequence."""
-        return [len(self.processor.encode(item)) for item in items]
-
 
 def model_revision(path: Path) -> str:
     """The first 12 hexadecimal digits of the SHA-256 over all that an embedding depends on.

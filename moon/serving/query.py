@@ -87,7 +87,7 @@ class QueryReader:
             item, region = self._with_photo(item.title, image_bytes(query.image))
         try:
             encoded = self._processor().encode(item)
-        except ValueError as error:  # a picture a hundred times wider than high, for one
+        except ValueError as error:  # neither a text nor a picture
             raise RequestError(str(error), code="cannot_encode") from error
         if not len(encoded):
             raise RequestError("text holds nothing that the model reads", code="empty")

@@ -13,7 +13,7 @@ from typing import Any
 from PIL import Image
 
 from moon.catalog.store import Catalog, read_table
-from moon.model.item import Item, View
+from moon.model.item import Item
 from moon.vision.boxes import Box
 from moon.vision.decode import ImageError, decode
 from moon.vision.detectors import crop
@@ -68,7 +68,7 @@ class ItemSource:
             return row["query_image_id"] in self._pictures
         return bool((row["query_text"] or "").strip())
 
-    def product(self, product_id: str, view: View = "multimodal") -> Item:
+    def product(self, product_id: str) -> Item:
         """The item of one product.
 
         Raises:
@@ -76,14 +76,14 @@ class ItemSource:
         """
         row = self.products[product_id]
         known = [image_id for image_id in row["image_ids"] or () if image_id in self._pictures]
-        images, crops = self._decode(known[: self._max_images]) if view != "text" else ((), ())
+        images, crops = self._decode(known[: self._max_images])
         return Item(
             images=images,
             crops=crops,
             title=row["title"],
             category=tuple(row["category_path"] or ()),
             attributes=row["attributes"],
-        ).view(view)
+        )
 
     def query(self, interaction: Mapping[str, Any]) -> Item:
         """The item of one interaction's query: its text, its photo, or both."""

@@ -12,7 +12,7 @@ from typing import Final, Literal, get_args
 import numpy as np
 from PIL import Image
 
-Reason = Literal["empty", "too_many_bytes", "not_an_image", "truncated", "too_many_pixels", "too_small"]
+Reason = Literal["empty", "not_an_image", "truncated", "too_many_pixels", "too_small"]
 REASONS: Final[tuple[str, ...]] = get_args(Reason)
 
 MAX_PIXELS: Final = 40_000_000

@@ -55,7 +55,6 @@ PICTURES = {
     "not a picture": (b64(b"hello, this is text"), "no picture"),
     "truncated": (b64(png(64, 64)[:-30]), "damaged"),
     "one pixel": (b64(png(1, 1)), "smallest side"),
-    "a needle": (b64(png(2000, 2)), ""),
     "bomb": (b64(bomb(60_000)), "pixels"),
     "over the pixels": (b64(png(1100, 1000)), "the limit is 1000000"),
     "over the bytes": (b64(noise()), "the limit is 100000"),
@@ -156,7 +155,7 @@ def test_a_wrong_body_is_refused(server: Server, path: str, body: Any, reason: s
 @pytest.mark.parametrize("name", PICTURES)
 def test_a_bad_picture_is_refused_by_its_index(server: Server, name: str) -> None:
     picture, reason = PICTURES[name]
-    refused(server, EMBED, {"input": [{"text": "fine"}, {"image": picture}]}, f"item 1: {'image' * bool(reason)}")
+    refused(server, EMBED, {"input": [{"text": "fine"}, {"image": picture}]}, "item 1: image")
     refused(server, SEARCH, {"image": picture}, reason)
     rows = [text(["fine", ""], shape=[2]), text(["", picture], shape=[2], name="image")]
     refused(server, OIP, oip(*rows), reason)

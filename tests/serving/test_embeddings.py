@@ -28,7 +28,7 @@ def test_answer_has_openai_shape_and_counts_tokens(server: Server) -> None:
     assert [(one["object"], one["index"]) for one in answer["data"]] == [("embedding", 0), ("embedding", 1)]
     from moon.model import Item
 
-    total = sum(server.embedder.tokens([Item(title=text) for text in texts]))
+    total = sum(len(server.embedder.processor.encode(Item(title=text))) for text in texts)
     assert answer["usage"] == {"prompt_tokens": total, "total_tokens": total}
     np.testing.assert_allclose(np.linalg.norm(vectors(answer), axis=1), 1, atol=1e-5)
 

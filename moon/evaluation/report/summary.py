@@ -20,7 +20,7 @@ def summary_section(results: Mapping[str, Results]) -> Html:
     if "gate" in results:
         passed = results["gate"]["passed"]
         failed = sum(reason.startswith("Failed") for reason in results["gate"]["reasons"])
-        detail = "every condition met" if passed else f"{failed} condition{'s' if failed != 1 else ''} failed"
+        detail = "every judged condition met" if passed else f"{failed} condition{'s' if failed != 1 else ''} failed"
         tiles.append(tile("gate", "passed" if passed else "not passed", detail, "good" if passed else "bad"))
     regions = results.get("regions", {})
     if regions.get("mean_iou") is not None:
