@@ -56,22 +56,10 @@ def tiny_model(tiny_catalog: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return out
 
 
-@pytest.fixture(scope="session")
-def tiny_negatives(
-    tiny_catalog: Path, tiny_regions: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """Output of the mining step."""
-    from moon.config import MiningParams
-    from moon.steps import mine
-
-    out = tmp_path_factory.mktemp("negatives")
-    mine.run(catalog=tiny_catalog, regions=tiny_regions, model=tiny_model, params=MiningParams(), out=out)
-    return out
-
-
-def outside(variable: str) -> Path:
-    """A folder named by an environment variable; the test is skipped without it."""
+def outside(variable: str, *parts: str) -> Path:
+    """A folder, or ``parts`` within it, named by an environment variable; the test is skipped without it."""
     value = os.environ.get(variable, "")
-    if not value or not Path(value).is_dir():
-        pytest.skip(f"set {variable} to the folder that this test reads")
-    return Path(value)
+    path = Path(value, *parts)
+    if not value or not path.is_dir():
+        pytest.skip(f"set {variable} to a folder that holds {'/'.join(parts) or 'what this test reads'}")
+    return path

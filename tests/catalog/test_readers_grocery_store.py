@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from PIL import Image
 from moon.catalog.readers.grocery_store import parse_information, read_grocery_store
 from moon.catalog.readers.sink import CatalogSink
 from moon.catalog.store import Catalog
+from tests.conftest import outside
 
 
 def picture(path: Path, colour: str = "red") -> None:
@@ -172,10 +172,7 @@ def test_information_is_parsed_conservatively(text: str, expected: dict[str, lis
 
 
 def test_real_rows(tmp_path: Path) -> None:
-    root = os.environ.get("MOON_DATASETS")
-    if not root or not (Path(root) / "grocery_store" / "products.jsonl").is_file():
-        pytest.skip("MOON_DATASETS does not name a folder with grocery_store")
-    real = Path(root) / "grocery_store"
+    real = outside("MOON_DATASETS", "grocery_store")
     source = tmp_path / "source"
     source.mkdir()
     (source / "images").symlink_to(real / "images")

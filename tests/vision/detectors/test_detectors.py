@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +10,7 @@ from PIL import Image, ImageDraw
 from moon.config import RegionsParams
 from moon.vision.boxes import Box, score_regions
 from moon.vision.detectors import CHAINS, FULL, core_region, crop
+from tests.conftest import outside
 
 BARE = RegionsParams(pad=0.0)
 
@@ -106,10 +105,7 @@ def test_unknown_detector_names_the_nearest() -> None:
 
 
 def test_saliency_beats_the_centred_box_on_real_photos() -> None:
-    root = os.environ.get("MOON_DATASETS")
-    if not root or not (Path(root) / "freiburg_boxes" / "items.jsonl").is_file():
-        pytest.skip("MOON_DATASETS does not name a folder with freiburg_boxes")
-    folder = Path(root) / "freiburg_boxes"
+    folder = outside("MOON_DATASETS", "freiburg_boxes")
     rows = [json.loads(line) for line in (folder / "items.jsonl").open() if '"train"' in line][::12]
     ours, centre = [], []
     for row in rows:
