@@ -28,7 +28,7 @@ def prepare(params: Params, out: Path, data: Path = Path("data")) -> Path:
         ValueError: the source cannot be read or is no catalogue.
     """
     form, _, place = params.catalog.source.partition(":")
-    if form not in ("render", "grocery-store", "table"):
+    if form not in ("render", "fashion", "grocery-store", "table"):
         return Catalog.open(Path(params.catalog.source)).root
     note = out / "catalog.json"
     recipe = _render_recipe(params) if form == "render" else _import_recipe(params, Path(place))

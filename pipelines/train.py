@@ -2,6 +2,7 @@
 
 from kfp import dsl
 
+from components.augment.component import augment
 from components.configure.component import configure
 from components.deploy.component import deploy
 from components.drift.component import drift
@@ -44,7 +45,15 @@ def moon_train(data: str, registry: str, deployment: str, data_version: str = ""
         inputs = {"catalog": catalog, "regions": found}
 
         mined = mine(**inputs, model=start, params=params["mining"])
-        training = train(**inputs, start=start, negatives=mined.outputs["negatives"], params=params["training"])
+        more = augment(**inputs, model=start, params=params["augment"])
+        training = train(
+            **inputs,
+            start=start,
+            negatives=mined.outputs["negatives"],
+            augmented=more.outputs["augmented"],
+            params=params["training"],
+            objectives=params["objectives"],
+        )
         trained = training.outputs["trained"]
         evaluated = evaluate(**inputs, trained=trained, baseline=start, params=params["evaluation"])
         evaluation = evaluated.outputs["evaluation"]

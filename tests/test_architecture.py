@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = [
     {"moon.config", "moon.progress", "moon.telemetry", "moon.vision"},
     {"moon.model", "moon.catalog", "moon.retrieval", "moon.cluster"},
+    {"moon.items"},
     {"moon.training", "moon.evaluation", "moon.serving", "moon.monitoring"},
     {"moon.steps"},
     {"moon.cli", "components"},

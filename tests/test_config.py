@@ -60,9 +60,9 @@ def test_changes_win_over_the_file_and_leave_the_rest() -> None:
 
 
 def test_numbers_may_be_written_as_people_write_them() -> None:
-    params = parse_params("", ["training.learning_rate=1e-3", "training.temperature=1"])
+    params = parse_params("", ["training.learning_rate=1e-3", "objectives.temperature=1"])
     assert params.training.learning_rate == 0.001
-    assert params.training.temperature == 1.0
+    assert params.objectives.temperature == 1.0
 
 
 def test_a_section_survives_its_travel_as_json() -> None:
@@ -85,8 +85,8 @@ def test_unreadable_files_are_told_apart(tmp_path: Path) -> None:
     ("change", "expected"),
     [
         ("training.steps=0", "training.steps must be at least 1, got 0"),
-        ("training.temperature=0", "training.temperature must be more than 0, got 0.0"),
-        ("training.temperature=.nan", "training.temperature must be a finite number, got nan"),
+        ("objectives.temperature=0", "objectives.temperature must be more than 0, got 0.0"),
+        ("objectives.temperature=.nan", "objectives.temperature must be a finite number, got nan"),
         ("drift.alpha=1", "drift.alpha must be between 0 and 1, got 1.0"),
         ("render.held_out=0.9", "render.held_out must be from 0 to 0.6, got 0.9"),
         ("evaluation.ks=[]", "evaluation.ks must hold at least one number"),

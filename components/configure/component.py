@@ -15,6 +15,8 @@ def configure(
         ("regions", str),
         ("model", str),
         ("mining", str),
+        ("augment", str),
+        ("objectives", str),
         ("training", str),
         ("evaluation", str),
         ("gate", str),
@@ -31,5 +33,5 @@ def configure(
     from moon.steps import configure as step
 
     sections = step.run(recipe=recipe)
-    names = ["validation", "regions", "model", "mining", "training", "evaluation", "gate", "serving", "drift", "digest"]
-    return tuple(sections[name] for name in names)
+    names = "validation regions model mining augment objectives training evaluation gate serving drift digest"
+    return tuple(sections[name] for name in names.split())

@@ -10,8 +10,10 @@ def train(
     catalog: Input[Dataset],
     regions: Input[Dataset],
     negatives: Input[Dataset],
+    augmented: Input[Dataset],
     start: Input[Model],
     params: str,
+    objectives: str,
     trained: Output[Model],
     metrics: Output[Metrics],
 ) -> None:
@@ -21,18 +23,21 @@ def train(
         catalog: The catalogue.
         regions: Core regions of its pictures.
         negatives: Hard negatives.
+        augmented: Edited pictures and enriched titles.
         start: The model to start from.
         params: Section "training" as JSON.
+        objectives: Section "objectives" as JSON.
         trained: The checkpoint in "model", beside it the training metrics.
         metrics: The last of them.
     """
     from pathlib import Path
 
-    from moon.config import TrainingParams, from_json
+    from moon.config import ObjectivesParams, TrainingParams, from_json
     from moon.steps import train as step
     from moon.steps.flat import write_numbers
 
-    paths = {"catalog": catalog, "regions": regions, "negatives": negatives, "model": start}
+    paths = {"catalog": catalog, "regions": regions, "negatives": negatives, "model": start, "augmented": augmented}
     inputs = {name: Path(artifact.path) for name, artifact in paths.items()}
-    result = step.run(**inputs, params=from_json(TrainingParams, params), out=Path(trained.path))
+    sections = {"params": from_json(TrainingParams, params), "objectives": from_json(ObjectivesParams, objectives)}
+    result = step.run(**inputs, **sections, out=Path(trained.path))
     metrics.metadata.update(write_numbers(result, Path(metrics.path)))

@@ -84,6 +84,23 @@ NEGATIVES: Final = _schema(
         ("miner", _TEXT),
     ]
 )
+TITLES: Final = _schema([("product_id", _TEXT), ("title", _TEXT)])
+"""Enriched titles; a product that is not here keeps its own."""
+PICTURES: Final = _schema(
+    [
+        ("image_id", _TEXT),
+        ("source_id", _TEXT),
+        ("product_id", _TEXT),
+        ("edit", _TEXT),
+        ("image", pa.struct([("bytes", pa.binary()), ("path", _TEXT)])),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        *_BOX,
+        ("similarity", pa.float32()),
+    ],
+    image="image",
+)
+"""Edited copies of the picture ``source_id``, each with the box of the product in it."""
 
 
 def embeddings_schema(dim: int) -> pa.Schema:
@@ -106,4 +123,4 @@ CATALOG_TABLES: Final[dict[str, pa.Schema]] = {
     "boxes": BOXES,
     "rejected": REJECTED,
 }
-"""Tables of a catalogue folder. Steps write regions, negatives and embeddings beside it, never into it."""
+"""Tables of a catalogue folder. Steps write the other tables beside it, never into it."""

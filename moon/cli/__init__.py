@@ -15,7 +15,7 @@ import typer
 import yaml
 
 from moon import __version__, telemetry
-from moon.cli import data, model, serve
+from moon.cli import ablate, augment, data, export, model, serve
 from moon.cli.options import AsJson, Changes, ParamsFile, load
 from moon.cli.output import FAILED_INPUT, FAILED_RUN, error
 from moon.config import to_dict
@@ -23,7 +23,7 @@ from moon.config import to_dict
 DEBUG: Final = "MOON_DEBUG"
 EXTRAS: Final = {
     "data": ("datasets", "dvc", "great_expectations", "pandas"),
-    "train": ("faiss", "safetensors", "tensorboard", "torch", "transformers"),
+    "train": ("deepspeed", "faiss", "kubeflow", "peft", "safetensors", "tensorboard", "torch", "transformers"),
     "serve": ("fastapi", "grpc", "grpc_interceptor", "kserve", "orjson", "prometheus_client"),
     "pipeline": ("kfp",),
     "monitor": ("evidently", "httpx"),
@@ -37,9 +37,10 @@ app = typer.Typer(
     no_args_is_help=True,
     help="From a catalogue and a purchase log to a served, monitored product-embedding space.\n\n"
     "The whole chain on a drawn catalogue: moon render, validate, regions, init, mine, train, evaluate, gate, "
-    "register, deploy, replay, drift, report; each finds the results of the one before under runs/local.",
+    "register, deploy, replay, drift, report; each finds the results of the one before under runs/local. Beside it: "
+    "augment (more training pictures), ablate (which parts earn their place), export (to sentence-transformers).",
 )
-for part in (data.app, model.app, serve.app):
+for part in (data.app, augment.app, model.app, ablate.app, export.app, serve.app):
     app.add_typer(part)
 
 
@@ -76,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if os.environ.get(DEBUG) or (isinstance(problem, RuntimeError) and not _ours(problem)):
             raise
         error(_message(problem))
-        return FAILED_RUN if isinstance(problem, RuntimeError) else FAILED_INPUT
+        return getattr(problem, "exit_code", FAILED_RUN) if isinstance(problem, RuntimeError) else FAILED_INPUT
     return 0
 
 

@@ -32,6 +32,23 @@ def render(
     show(step.run(params=load(params_file, changes).render, out=out), out, as_json)
 
 
+@import_app.command("fashion")
+def import_fashion(
+    folder: Annotated[Path, typer.Argument(help="Folder that holds products.jsonl and images/.")],
+    out: Out = Path("data"),
+    params_file: ParamsFile = None,
+    changes: Changes = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read a fashion catalogue that has no purchase log.
+
+    Altered pictures and words of the titles become queries for their product.
+
+    Example: moon import fashion ~/fashion_products --out data
+    """
+    _import(f"fashion:{folder}", {}, out, params_file, changes, as_json)
+
+
 @import_app.command("grocery-store")
 def import_grocery_store(
     folder: Annotated[Path, typer.Argument(help="Folder that holds products.jsonl, natural_images.jsonl and images/.")],

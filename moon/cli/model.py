@@ -72,6 +72,7 @@ def train(
     regions: RegionsDir = RUNS / "regions",
     negatives: NegativesDir = RUNS / "mine",
     model: ModelDir = RUNS / "init",
+    augmented: Annotated[Path | None, typer.Option("--augmented", help="Output folder of 'moon augment'.")] = None,
     out: Out = RUNS / "train",
     params_file: ParamsFile = None,
     changes: Changes = None,
@@ -79,14 +80,23 @@ def train(
 ) -> None:
     """Train on purchases.
 
-    Started again, it goes on from the newest checkpoint in --out.
+    Started again, it goes on from the newest checkpoint in --out; SIGTERM writes one first (exit code 75).
 
-    Example: moon train --set training.steps=500 --set training.batch_size=64
+    Example: moon train --set training.steps=500 --set training.processes=2
     """
     from moon.steps import train as step
 
-    training = load(params_file, changes).training
-    result = step.run(catalog=catalog, regions=regions, negatives=negatives, model=model, params=training, out=out)
+    params = load(params_file, changes)
+    result = step.run(
+        catalog=catalog,
+        regions=regions,
+        negatives=negatives,
+        model=model,
+        params=params.training,
+        objectives=params.objectives,
+        augmented=augmented,
+        out=out,
+    )
     show(result, out, as_json)
 
 

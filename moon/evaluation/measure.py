@@ -124,15 +124,31 @@ def _top(
     ]
 
 
+def ranks_by_query(ranks: Mapping[str, Ranks], benchmark: Benchmark) -> dict[str, dict[str, list[Any]]]:
+    """Direction -> ``query_ids``, the first bought ``products`` and the ``ranks`` of the first right answers."""
+    directions = {direction.name: direction for direction in DIRECTIONS}
+    found = {}
+    for name, measured in ranks.items():
+        group = benchmark.queries[directions[name].modality]
+        asked = [group[position] for position in benchmark.answerable(directions[name])]
+        found[name] = {
+            "query_ids": [query.query_id for query in asked],
+            "products": [query.positives[0] for query in asked],
+            "ranks": measured.first.tolist(),
+        }
+    return found
+
+
 def markdown(split: str, gallery: str, measured: Mapping[str, Mapping[str, Any]]) -> str:
-    """The retrieval results of ``trained`` beside ``untrained`` as a Markdown table."""
-    trained, untrained = measured["trained"], measured["untrained"]
+    """The retrieval results of ``trained`` as a Markdown table, beside ``untrained`` where that was measured."""
+    trained, untrained = measured["trained"], measured.get("untrained")
     names = next(
         ([name for name, entry in found.items() if isinstance(entry, Mapping) and "low" in entry])
         for found in [*filter(None, trained.values()), {}]
     )
     lines = [
-        f"Split {split}, gallery {gallery}. Each cell: untrained → trained, with the trained model's interval.",
+        f"Split {split}, gallery {gallery}. "
+        f"Each cell: {'untrained → ' if untrained else ''}trained, with the trained model's interval.",
         "",
         f"| direction | queries | gallery | {' | '.join([*names, 'chance R@1'])} |",
         f"|---|---:|---:|{'---:|' * (len(names) + 1)}",
@@ -142,7 +158,7 @@ def markdown(split: str, gallery: str, measured: Mapping[str, Mapping[str, Any]]
             lines.append(f"| {direction} | none | {'| ' * (len(names) + 2)}|")
             continue
         cells = [
-            f"{untrained[direction][name]['value']:.3f} → **{found[name]['value']:.3f}** "
+            (f"{untrained[direction][name]['value']:.3f} → " if untrained else "") + f"**{found[name]['value']:.3f}** "
             f"[{found[name]['low']:.3f}, {found[name]['high']:.3f}]"
             for name in names
         ]

@@ -7,11 +7,11 @@ from transformers import AutoConfig, AutoModel
 
 from moon.model.configuration import MoonConfig
 from moon.model.embedder import Embedder
-from moon.model.item import VIEWS, Item, TokenType, View
+from moon.model.item import OBJECTIVES, VIEWS, Item, TokenType, View
 from moon.model.modeling import MoonModel
 from moon.model.processing import MoonProcessor
 
-__all__ = ["VIEWS", "Embedder", "Item", "MoonConfig", "MoonModel", "MoonProcessor", "TokenType", "View"]
+__all__ = ["OBJECTIVES", "VIEWS", "Embedder", "Item", "MoonConfig", "MoonModel", "MoonProcessor", "TokenType", "View"]
 
 AutoConfig.register("moon", MoonConfig)
 AutoModel.register(MoonConfig, MoonModel)

@@ -1,121 +1,171 @@
-"""Making a model to start from: the tiny random configuration, or a pretrained Qwen2.5-VL with upcycled experts."""
+"""Making a model to start from: the tiny random configuration, or a pretrained Qwen-VL with upcycled experts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
 
 import torch
-from transformers import AutoConfig, AutoModel, AutoTokenizer, Qwen2_5_VLConfig
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    Qwen2_5_VLConfig,
+    Qwen3VLConfig,
+)
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from moon.config import ModelParams
-from moon.model.configuration import MoonConfig
+from moon.model.configuration import PIXEL_STATISTICS, MoonConfig
 from moon.model.modeling import MoonModel
 from moon.model.processing import MoonProcessor
 from moon.model.tokenizer import IMAGE, VIDEO, VISION_END, VISION_START, train_tokenizer
+
+_POSITION_GRID: Final = 8
+"""Rows and columns of the learned positions of the tiny Qwen3-VL's vision tower."""
 
 
 def build(params: ModelParams, texts: Iterable[str]) -> tuple[MoonModel, MoonProcessor]:
     """The model to start from, by ``params.base``.
 
     Args:
-        params: empty ``base`` builds the tiny configuration with seeded random weights and a tokenizer trained on
-            ``texts``; a MOON checkpoint is continued; a Qwen2.5-VL checkpoint is upcycled.
+        params: empty ``base`` builds the tiny configuration of the family ``backbone`` with seeded random weights and
+            a tokenizer trained on ``texts``; a ``config.json`` gives its shape instead; a MOON checkpoint is continued;
+            a Qwen2.5-VL or Qwen3-VL checkpoint, with or without its language-model head, is upcycled.
         texts: the catalogue's texts.
 
     Raises:
-        ValueError: ``base`` is not a checkpoint that can be read.
+        ValueError: ``base`` is not a checkpoint that can be read, or the parameters do not fit it.
     """
     if not params.base:
-        return _tiny(params, texts)
+        return _random(params, _tiny_config(params), texts)
     try:
-        kind = AutoConfig.from_pretrained(params.base).model_type
+        config = AutoConfig.from_pretrained(params.base)
     except (OSError, ValueError) as error:
         raise ValueError(f"model.base: no checkpoint can be read from {params.base!r}: {error}") from None
-    if kind == MoonConfig.model_type:
-        return MoonModel.from_pretrained(params.base), MoonProcessor.from_pretrained(params.base)
-    if kind != "qwen2_5_vl":
-        raise ValueError(f"model.base: {params.base!r} is a {kind} checkpoint, expected qwen2_5_vl or moon")
-    return upcycle(AutoModel.from_pretrained(params.base), params), _processor(
-        params, AutoTokenizer.from_pretrained(params.base), AutoConfig.from_pretrained(params.base)
-    )
+    kind = config.model_type
+    if kind not in (MoonConfig.model_type, *PIXEL_STATISTICS):
+        expected = ", ".join((MoonConfig.model_type, *PIXEL_STATISTICS))
+        raise ValueError(f"model.base: {params.base!r} is of type {kind}, expected one of {expected}")
+    if Path(params.base).is_file():
+        return _random(params, config.backbone if kind == MoonConfig.model_type else config, texts)
+    try:
+        if kind == MoonConfig.model_type:
+            return MoonModel.from_pretrained(params.base), MoonProcessor.from_pretrained(params.base)
+        backbone, tokenizer = AutoModel.from_pretrained(params.base), AutoTokenizer.from_pretrained(params.base)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"model.base: no checkpoint can be read from {params.base!r}: {error}") from None
+    return upcycle(backbone, params), _processor(params, tokenizer, config)
 
 
 @torch.no_grad()
-def upcycle(backbone: torch.nn.Module, params: ModelParams) -> MoonModel:
-    """A `MoonModel` with the weights of a dense backbone; every expert is a copy of the dense feed-forward.
+def upcycle(backbone: PreTrainedModel, params: ModelParams) -> MoonModel:
+    """A float32 `MoonModel` with the weights of a dense backbone; every expert is a copy of the dense feed-forward.
 
     Its embeddings equal the mean-pooled dense backbone's until training moves the experts apart.
+
+    Args:
+        backbone: a Qwen2.5-VL or Qwen3-VL model without head; it becomes part of the result.
+        params: experts, routing and fusion.
+
+    Raises:
+        ValueError: the parameters do not fit the backbone.
     """
-    torch.manual_seed(params.seed)
-    model = MoonModel(
-        MoonConfig(
-            backbone=backbone.config.to_dict(),  # type: ignore[operator, union-attr]
-            moe_layers=params.moe_layers,
-            general_experts=params.general_experts,
-            experts_per_token=params.experts_per_token,
-        )
+    config = MoonConfig(
+        backbone=backbone.config.to_dict(),
+        fusion=params.fusion,
+        moe_layers=params.moe_layers,
+        general_experts=params.general_experts,
+        experts_per_token=params.experts_per_token,
+        routing=params.routing,
+        guidance_bias=params.guidance_bias,
     )
-    model.backbone.load_state_dict(backbone.state_dict(), strict=False)
-    for index in model.config.moe_layers:
-        dense = backbone.language_model.layers[index].mlp  # type: ignore[index, union-attr]
-        model.backbone.language_model.layers[index].mlp.copy_dense(dense)
+    layers = backbone.float().language_model.layers
+    dense = {index: layers[index].mlp for index in config.moe_layers}
+    torch.manual_seed(params.seed)
+    model = MoonModel(config, backbone)
+    for mixture, feed_forward in zip(model.experts.values(), dense.values(), strict=True):
+        mixture.copy_dense(feed_forward)
     return model.eval()
 
 
-def _tiny(params: ModelParams, texts: Iterable[str]) -> tuple[MoonModel, MoonProcessor]:
-    tokenizer = train_tokenizer(texts, params.vocab_size)
+def _random(params: ModelParams, config: PretrainedConfig, texts: Iterable[str]) -> tuple[MoonModel, MoonProcessor]:
+    """Seeded random weights of a shape, and a tokenizer of its own whose special tokens the configuration names."""
+    tokenizer = train_tokenizer(texts, min(params.vocab_size, config.text_config.vocab_size))
     start, end, image, video = tokenizer.convert_tokens_to_ids([VISION_START, VISION_END, IMAGE, VIDEO])
+    config.vision_start_token_id, config.vision_end_token_id = start, end
+    config.image_token_id, config.video_token_id = image, video
+    text = config.text_config
+    text.pad_token_id, text.bos_token_id, text.eos_token_id = tokenizer.pad_token_id, None, tokenizer.eos_token_id
+    if not params.base:
+        text.vocab_size = len(tokenizer)
+    torch.manual_seed(params.seed)
+    backbone = AutoModel.from_config(config, dtype=torch.float32)
+    return upcycle(backbone, params), _processor(params, tokenizer, config)
+
+
+def _tiny_config(params: ModelParams) -> PretrainedConfig:
     half_head = params.hidden_size // params.heads // 2
     if params.hidden_size % (2 * params.heads) or half_head < 3:
         raise ValueError(
             f"model.hidden_size must be a multiple of {2 * params.heads} and at least {6 * params.heads} "
             f"with {params.heads} heads, got {params.hidden_size}"
         )
-    config = Qwen2_5_VLConfig(
-        text_config={
-            "vocab_size": len(tokenizer),
-            "hidden_size": params.hidden_size,
-            "intermediate_size": params.intermediate_size,
-            "num_hidden_layers": params.layers,
-            "num_attention_heads": params.heads,
-            "num_key_value_heads": params.heads,
-            "max_position_embeddings": 4096,
-            "pad_token_id": tokenizer.pad_token_id,
-            "bos_token_id": None,
-            "eos_token_id": tokenizer.eos_token_id,
-            "rope_parameters": {
-                "rope_type": "default",
-                "rope_theta": 1e6,
-                "mrope_section": [half_head - 2 * (half_head // 3), half_head // 3, half_head // 3],
-            },
+    third = half_head // 3
+    text: dict[str, Any] = {
+        "vocab_size": params.vocab_size,
+        "hidden_size": params.hidden_size,
+        "intermediate_size": params.intermediate_size,
+        "num_hidden_layers": params.layers,
+        "num_attention_heads": params.heads,
+        "num_key_value_heads": params.heads,
+        "max_position_embeddings": 4096,
+        "bos_token_id": None,
+        "eos_token_id": None,
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": 1e6,
+            "mrope_section": [half_head - 2 * third, third, third],
         },
-        vision_config={
-            "depth": params.vision_layers,
-            "hidden_size": params.vision_hidden_size,
-            "intermediate_size": 2 * params.vision_hidden_size,
-            "num_heads": params.heads,
-            "patch_size": 14,
-            "spatial_merge_size": 2,
-            "temporal_patch_size": 2,
-            "out_hidden_size": params.hidden_size,
-            "fullatt_block_indexes": list(range(params.vision_layers)),
+    }
+    vision: dict[str, Any] = {
+        "depth": params.vision_layers,
+        "hidden_size": params.vision_hidden_size,
+        "intermediate_size": 2 * params.vision_hidden_size,
+        "num_heads": params.heads,
+        "spatial_merge_size": 2,
+        "temporal_patch_size": 2,
+        "out_hidden_size": params.hidden_size,
+    }
+    if params.backbone == "qwen2_5_vl":
+        return Qwen2_5_VLConfig(
+            text_config=text,
+            vision_config=vision | {"patch_size": 14, "fullatt_block_indexes": list(range(params.vision_layers))},
+        )
+    deep = [] if params.fusion == "late" else list(range(min(params.vision_layers - 1, params.layers)))
+    return Qwen3VLConfig(
+        text_config=text | {"head_dim": params.hidden_size // params.heads},
+        vision_config=vision
+        | {
+            "patch_size": 16,
+            "num_position_embeddings": _POSITION_GRID**2,
+            "deepstack_visual_indexes": deep,
         },
-        vision_start_token_id=start,
-        vision_end_token_id=end,
-        image_token_id=image,
-        video_token_id=video,
     )
-    torch.manual_seed(params.seed)
-    return upcycle(AutoModel.from_config(config), params), _processor(params, tokenizer, config)
 
 
-def _processor(params: ModelParams, tokenizer: object, config: Qwen2_5_VLConfig) -> MoonProcessor:
+def _processor(params: ModelParams, tokenizer: object, config: PretrainedConfig) -> MoonProcessor:
     vision = config.vision_config
+    mean, std = PIXEL_STATISTICS[config.model_type]
     image_processor = Qwen2VLImageProcessorPil(
         patch_size=vision.patch_size,
         temporal_patch_size=vision.temporal_patch_size,
         merge_size=vision.spatial_merge_size,
+        image_mean=list(mean),
+        image_std=list(std),
     )
     return MoonProcessor(
         image_processor,

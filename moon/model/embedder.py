@@ -13,12 +13,14 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from moon.model.item import Item
+from moon.model.item import Item, View
 from moon.model.modeling import MoonModel
 from moon.model.processing import Encoded, MoonProcessor
 from moon.progress import track
 
 _CONFIGURATION: Final = ("config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json")
+_BATCHES: Final = 8
+"""Batches whose items are encoded together, so that they can be sorted by length."""
 
 
 class Embedder:
@@ -59,7 +61,7 @@ class Embedder:
         """Embeds items.
 
         Args:
-            items: what to embed; a generator is read, and its pictures decoded, one batch at a time.
+            items: what to embed; a generator is read, and its pictures decoded, one item at a time.
             batch_items: items computed at a time.
             progress: description of a progress bar; empty shows none.
 
@@ -67,10 +69,52 @@ class Embedder:
             (N, D) unit vectors; row i does not depend on the items beside it beyond rounding.
         """
         rest = iter(track(items, progress) if progress else items)
-        batches = [np.empty((0, self.dim), np.float32)]
-        while encoded := [self.processor.encode(item) for item in itertools.islice(rest, batch_items)]:
-            batches.append(self.embed_encoded(encoded))
-        return np.concatenate(batches)
+        chunks = [np.empty((0, self.dim), np.float32)]
+        while encoded := [self.processor.encode(item) for item in itertools.islice(rest, _BATCHES * batch_items)]:
+            chunks.append(self._embed_sorted(encoded, batch_items))
+        return np.concatenate(chunks)
+
+    def embed_views(
+        self, items: Iterable[Item], views: Sequence[View], batch_items: int = 32
+    ) -> dict[View, NDArray[np.float32]]:
+        """Embeds several views of each item; its pictures are resized, and its text is split, once.
+
+        Args:
+            items: what to embed; a generator is read, and its pictures decoded, one item at a time.
+            views: the views wanted.
+            batch_items: sequences computed at a time.
+
+        Returns:
+            view -> (N, D) unit vectors, zeros where an item lacks the view.
+        """
+        rest = iter(items)
+        chunks: list[NDArray[np.float32]] = [np.empty((0, len(views), self.dim), np.float32)]
+        while chunk := [
+            None if item.is_empty else self.processor.encode(item)
+            for item in itertools.islice(rest, _BATCHES * batch_items)
+        ]:
+            seen = {
+                (row, column): part
+                for row, encoded in enumerate(chunk)
+                for column, view in enumerate(views)
+                if encoded is not None and (part := encoded.view(view)) is not None
+            }
+            vectors_NVD = np.zeros((len(chunk), len(views), self.dim), np.float32)
+            if seen:
+                rows, columns = zip(*seen, strict=True)
+                vectors_NVD[rows, columns] = self._embed_sorted(list(seen.values()), batch_items)
+            chunks.append(vectors_NVD)
+        together_NVD = np.concatenate(chunks)
+        return {view: together_NVD[:, column] for column, view in enumerate(views)}
+
+    def _embed_sorted(self, encoded: Sequence[Encoded], batch_items: int) -> NDArray[np.float32]:
+        """Embeds in batches of about the same length, so that little of a batch is padding."""
+        order = sorted(range(len(encoded)), key=lambda row: len(encoded[row]))
+        vectors_ND = np.empty((len(encoded), self.dim), np.float32)
+        for start in range(0, len(order), batch_items):
+            rows = order[start : start + batch_items]
+            vectors_ND[rows] = self.embed_encoded([encoded[row] for row in rows])
+        return vectors_ND
 
     @torch.inference_mode()
     def embed_encoded(self, encoded: Sequence[Encoded]) -> NDArray[np.float32]:

@@ -12,6 +12,8 @@ from PIL import Image
 
 View = Literal["text", "image", "multimodal"]
 VIEWS: Final[tuple[View, ...]] = ("text", "image", "multimodal")
+OBJECTIVES: Final = (*VIEWS, "positive", "negative")
+"""Objectives that the experts can serve (MOON2.0): inter-product by the query's view, intra-product by polarity."""
 
 
 class TokenType(IntEnum):

@@ -5,15 +5,21 @@ kept or sorted. `collate` turns encoded items into one batch of tensors. The seq
 
     [original pictures | core crops | title | category | attributes]
 
-with a `TokenType` for each token.
+with a `TokenType` for each token. The batch holds, for B items of at most S tokens with N pictures:
+
+* ``input_ids``, ``attention_mask``, ``token_types`` (B, S), right-padded;
+* ``position_ids`` (3, B, S): rotary positions, those of the backbone's own ``get_rope_index``;
+* and, where there are pictures, ``pixel_values`` (P, C): the patches' bytes (uint8; row, column, channel), pictures of
+  one size together; ``image_grid_thw`` (N, 3) in that order; ``image_places`` (V,): where in the flattened (B, S) each
+  merged patch belongs.
 """
 
 from __future__ import annotations
 
-import itertools
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import torch
@@ -24,9 +30,11 @@ from transformers import AutoProcessor, ProcessorMixin
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 
 from moon.model.configuration import MoonConfig
-from moon.model.item import Item, TokenType
+from moon.model.item import VIEWS, Item, TokenType, View
+from moon.model.positions import token_positions
 from moon.model.tokenizer import IMAGE, VISION_END, VISION_START
 
+Picture = TypeVar("Picture")
 CATEGORY_SEPARATOR: Final = " > "
 _MAX_ASPECT: Final = 200
 """Longer over shorter side that Qwen-VL resizes; a thinner picture is widened to it, or to what the budget holds."""
@@ -44,17 +52,37 @@ class Encoded:
     def __len__(self) -> int:
         return len(self.input_ids)
 
+    def view(self, view: View) -> Encoded | None:
+        """What `MoonProcessor.encode` makes of that view of the item; None where the item lacks it.
+
+        Raises:
+            ValueError: an unknown view.
+        """
+        if view == "multimodal":
+            return self
+        if view not in VIEWS:
+            raise ValueError(f"a view is one of {', '.join(VIEWS)}, got {view!r}")
+        cut = next((place for place, kind in enumerate(self.token_types) if kind >= TokenType.TITLE), len(self))
+        part = slice(cut, None) if view == "text" else slice(cut)
+        pictures = () if view == "text" else self.pictures
+        ids, types = self.input_ids[part], self.token_types[part]
+        return Encoded(ids, types, pictures) if ids else None
+
 
 class MoonProcessor(ProcessorMixin):
     """Tokenizer, picture budgets and sequence layout of a `moon.model.modeling.MoonModel`.
 
     Args:
-        image_processor: Qwen-VL image processor; its patch sizes, mean and deviation are used.
+        image_processor: Qwen-VL image processor; its patch sizes are used. Pictures stay bytes, which the model
+            normalises.
         tokenizer: tokenizer with Qwen-VL's vision tokens.
         image_pixels: pixel budget of an original picture.
-        crop_pixels: pixel budget of a core crop.
+        crop_pixels: pixel budget of a core crop; 0 leaves the crops out.
         max_images: pictures of one item that enter the sequence; the rest is left out.
         max_text_tokens: tokens of title, category and attributes together; the title is cut first.
+
+    Raises:
+        ValueError: a pixel budget below one merged patch.
     """
 
     def __init__(
@@ -70,11 +98,30 @@ class MoonProcessor(ProcessorMixin):
         self.image_pixels, self.crop_pixels = image_pixels, crop_pixels
         self.max_images, self.max_text_tokens = max_images, max_text_tokens
         super().__init__(image_processor, tokenizer, **kwargs)
+        for name, pixels in (("image_pixels", image_pixels), ("crop_pixels", crop_pixels or self._side**2)):
+            if pixels < self._side**2:
+                raise ValueError(
+                    f"model.{name} must be at least {self._side**2}, one merged patch of {self._side} x {self._side}, "
+                    f"got {pixels}"
+                )
+
+    @property
+    def _side(self) -> int:
+        """Side of a merged patch in pixels."""
+        return int(self.image_processor.patch_size * self.image_processor.merge_size)
 
     @property
     def model_input_names(self) -> list[str]:
         """Names of the tensors that `collate` makes."""
-        return ["input_ids", "attention_mask", "token_types", "pixel_values", "image_grid_thw"]
+        return [
+            "input_ids",
+            "attention_mask",
+            "token_types",
+            "position_ids",
+            "pixel_values",
+            "image_grid_thw",
+            "image_places",
+        ]
 
     def __call__(self, items: Item | Sequence[Item]) -> dict[str, Tensor]:
         """Encodes and collates in one go."""
@@ -86,75 +133,122 @@ class MoonProcessor(ProcessorMixin):
         Raises:
             ValueError: the item holds neither text nor picture.
         """
-        if item.is_empty:
-            raise ValueError("an item needs a text or a picture to be embedded, got neither")
         ids: list[int] = []
         types: list[int] = []
         pictures: list[NDArray[np.uint8]] = []
-        for group, kind, pixels in (
-            (item.images, TokenType.IMAGE, self.image_pixels),
-            (item.crops, TokenType.CROP, self.crop_pixels),
-        ):
-            for picture in group[: self.max_images]:
+        for group, kind, pixels in self._groups(item.images, item.crops):
+            for picture in group:
                 pictures.append(self._resize(picture, pixels))
                 ids += self._picture_ids(pictures[-1])
                 types += [kind] * (len(ids) - len(types))
         for kind, tokens in self._text_ids(item):
             ids += tokens
             types += [kind] * len(tokens)
+        if not ids:
+            raise ValueError("an item needs a text or a picture to be embedded, got neither")
         return Encoded(tuple(ids), tuple(types), tuple(pictures))
+
+    def length(
+        self, item: Item, image_sizes: Sequence[tuple[int, int]] = (), crop_sizes: Sequence[tuple[int, int]] = ()
+    ) -> int:
+        """Tokens that `encode` makes of ``item`` with pictures of these (width, height), without the pictures.
+
+        Args:
+            item: gives the text; its own pictures are ignored.
+            image_sizes: sizes of its original pictures.
+            crop_sizes: sizes of its core crops.
+        """
+        total = sum(len(tokens) for _, tokens in self._text_ids(item))
+        for group, _, pixels in self._groups(image_sizes, crop_sizes):
+            for size in group:
+                width, height = self._size(size, pixels)
+                total += width * height // self._side**2 + 2
+        return total
 
     def collate(self, encoded: Sequence[Encoded]) -> dict[str, Tensor]:
         """One right-padded batch; the picture tensors are there only when there are pictures."""
         longest = max(map(len, encoded))
-        ids_BS = torch.full((len(encoded), longest), self.tokenizer.pad_token_id, dtype=torch.long)
-        types_BS = torch.full((len(encoded), longest), int(TokenType.PADDING), dtype=torch.long)
+        ids_BS = np.full((len(encoded), longest), self.tokenizer.pad_token_id, np.int64)
+        types_BS = np.full((len(encoded), longest), int(TokenType.PADDING), np.int64)
+        positions_3BS = np.zeros((3, len(encoded), longest), np.int64)
+        by_size: defaultdict[tuple[int, ...], list[tuple[NDArray[np.uint8], int]]] = defaultdict(list)
         for row, one in enumerate(encoded):
-            ids_BS[row, : len(one)] = torch.tensor(one.input_ids)
-            types_BS[row, : len(one)] = torch.tensor(one.token_types)
-        batch = {
+            ids_BS[row, : len(one)] = one.input_ids
+            types_BS[row, : len(one)] = one.token_types
+            grids = tuple((p.shape[0] // self._side, p.shape[1] // self._side) for p in one.pictures)
+            places_3S, following = token_positions(grids)
+            seen = places_3S.shape[1]
+            positions_3BS[:, row, :seen] = places_3S
+            positions_3BS[:, row, seen : len(one)] = np.arange(following, following + len(one) - seen)
+            start = row * longest + 1
+            for picture, (rows, columns) in zip(one.pictures, grids, strict=True):
+                by_size[picture.shape].append((picture, start))
+                start += rows * columns + 2
+        arrays = {
             "input_ids": ids_BS,
-            "attention_mask": types_BS.ne(TokenType.PADDING).long(),
+            "attention_mask": (types_BS != TokenType.PADDING).astype(np.int64),
             "token_types": types_BS,
+            "position_ids": positions_3BS,
         }
-        pictures = list(itertools.chain.from_iterable(one.pictures for one in encoded))
-        if pictures:
-            patch = self.image_processor.patch_size
-            batch["pixel_values"] = torch.from_numpy(np.concatenate([self._patches(picture) for picture in pictures]))
-            batch["image_grid_thw"] = torch.tensor([[1, p.shape[0] // patch, p.shape[1] // patch] for p in pictures])
-        return batch
+        if by_size:
+            arrays |= self._pictures(by_size)
+        return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
-    def _resize(self, picture: Image.Image, pixels: int) -> NDArray[np.uint8]:
-        """The picture within its pixel budget, sides a multiple of the merged patch, bicubic as Qwen-VL's own."""
-        factor = self.image_processor.patch_size * self.image_processor.merge_size
-        thinnest = -(-max(picture.size) // min(_MAX_ASPECT, pixels // factor**2))
+    def _pictures(self, by_size: dict[tuple[int, ...], list[tuple[NDArray[np.uint8], int]]]) -> dict[str, NDArray[Any]]:
+        """The picture tensors of a batch, from pictures with their first token's place, by size."""
+        patch = self.image_processor.patch_size
+        pixels, grids, places = [], [], []
+        for (height, width, _), group in sorted(by_size.items(), key=lambda entry: entry[0]):
+            pixels.append(self._patches(np.stack([picture for picture, _ in group])))
+            grids += [[1, height // patch, width // patch]] * len(group)
+            starts = np.array([start for _, start in group])[:, None]
+            places.append((starts + np.arange(height * width // self._side**2)).ravel())
+        return {
+            "pixel_values": np.concatenate(pixels),
+            "image_grid_thw": np.array(grids),
+            "image_places": np.concatenate(places),
+        }
+
+    def _groups(
+        self, images: Sequence[Picture], crops: Sequence[Picture]
+    ) -> list[tuple[Sequence[Picture], TokenType, int]]:
+        """The pictures that enter the sequence, with their type and pixel budget."""
+        groups = [(images[: self.max_images], TokenType.IMAGE, self.image_pixels)]
+        if self.crop_pixels:
+            groups.append((crops[: self.max_images], TokenType.CROP, self.crop_pixels))
+        return groups
+
+    def _size(self, size: tuple[int, int], pixels: int) -> tuple[int, int]:
+        """Width and height within a pixel budget, multiples of the merged patch."""
+        width, height = size
+        thinnest = -(-max(size) // min(_MAX_ASPECT, pixels // self._side**2))
         height, width = smart_resize(
-            max(picture.height, thinnest),
-            max(picture.width, thinnest),
-            factor=factor,
-            min_pixels=factor * factor,
+            max(height, thinnest),
+            max(width, thinnest),
+            factor=self._side,
+            min_pixels=self._side**2,
             max_pixels=pixels,
         )
-        if picture.size != (width, height):
-            picture = picture.resize((width, height), Image.Resampling.BICUBIC)
+        return width, height
+
+    def _resize(self, picture: Image.Image, pixels: int) -> NDArray[np.uint8]:
+        """The picture within its pixel budget, bicubic as Qwen-VL's own."""
+        size = self._size(picture.size, pixels)
+        if picture.size != size:
+            picture = picture.resize(size, Image.Resampling.BICUBIC)
         return np.asarray(picture.convert("RGB"))
 
-    def _patches(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(H, W, 3) to (patches, values) in Qwen-VL's order, equal to its image processor on the resized picture."""
+    def _patches(self, pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """(N, H, W, 3) to (N patches, values): patches in Qwen-VL's order, each row by row."""
         options = self.image_processor
         patch, merge = options.patch_size, options.merge_size
-        deviation = np.asarray(options.image_std, np.float32)
-        scaled = picture * (np.float32(options.rescale_factor) / deviation)
-        scaled = scaled - np.asarray(options.image_mean, np.float32) / deviation
-        rows, columns = picture.shape[0] // (patch * merge), picture.shape[1] // (patch * merge)
-        tiles = scaled.reshape(rows, merge, patch, columns, merge, patch, 3).transpose(0, 3, 1, 4, 6, 2, 5)
-        repeated = np.repeat(tiles[:, :, :, :, :, None], options.temporal_patch_size, axis=5)
-        return repeated.reshape(rows * columns * merge * merge, -1).astype(np.float32, copy=False)
+        number, height, width, _ = pictures.shape
+        tiles = pictures.reshape(number, height // self._side, merge, patch, width // self._side, merge, patch * 3)
+        return tiles.transpose(0, 1, 4, 2, 5, 3, 6).reshape(-1, patch * patch * 3)
 
     def _picture_ids(self, picture: NDArray[np.uint8]) -> list[int]:
-        factor = self.image_processor.patch_size * self.image_processor.merge_size
         start, image, end = self.tokenizer.convert_tokens_to_ids([VISION_START, IMAGE, VISION_END])
-        return [start, *[image] * (picture.shape[0] // factor * (picture.shape[1] // factor)), end]
+        return [start, *[image] * (picture.shape[0] // self._side * (picture.shape[1] // self._side)), end]
 
     def _text_ids(self, item: Item) -> Iterable[tuple[TokenType, list[int]]]:
         """Title, category and attribute tokens; category and attributes keep up to a third of the budget each."""

@@ -25,7 +25,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     smallest = len(alphabet) + len(_SPECIAL)
     if vocab_size < smallest:
-        raise ValueError(f"vocab_size must be at least {smallest} (bytes and special tokens), got {vocab_size}")
+        raise ValueError(f"model.vocab_size must be at least {smallest} (bytes and special tokens), got {vocab_size}")
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

@@ -20,7 +20,7 @@ from moon.steps import outcome
 if TYPE_CHECKING:
     from moon.model import Embedder
     from moon.serving.client import Client
-    from moon.steps.items import ItemSource
+    from moon.items import ItemSource
 
 ARTEFACT, SERVER = "artefact", "server"
 """Folders in the step's output: the search artefact, and the process's state and log."""
@@ -71,7 +71,7 @@ def run(
     """
     from moon.model import Embedder
     from moon.serving.client import Client
-    from moon.steps.items import ItemSource
+    from moon.items import ItemSource
 
     stop(out)
     embedder = Embedder.load(model)

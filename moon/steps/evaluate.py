@@ -1,4 +1,4 @@
-"""Step: measures the trained model beside the untrained one and embeds the catalogue."""
+"""Step: measures the trained model, beside the untrained one where it is given, and embeds the catalogue."""
 
 from __future__ import annotations
 
@@ -16,17 +16,23 @@ from moon.catalog.schema import embeddings_schema
 from moon.catalog.store import Catalog, TableWriter
 from moon.config import EvaluationParams
 from moon.evaluation.labels import LabelTask, label_tasks
-from moon.evaluation.measure import Embedded, example_queries, label_prediction, markdown, rank_all, retrieval
+from moon.evaluation.measure import (
+    Embedded,
+    example_queries,
+    label_prediction,
+    markdown,
+    rank_all,
+    ranks_by_query,
+    retrieval,
+)
 from moon.evaluation.tasks import Benchmark, build_benchmark
+from moon.items import ItemSource, query_key
 from moon.model import Embedder
 from moon.model.item import VIEWS, Item, View
 from moon.progress import track
 from moon.steps import outcome
-from moon.steps.items import ItemSource, query_key
 
 _LOG = logging.getLogger(__name__)
-_CHUNK = 32
-"""Items whose pictures are decoded at a time."""
 
 K = TypeVar("K")
 
@@ -46,26 +52,34 @@ class EvaluationResult:
     """Photo queries that are themselves a picture of a gallery product."""
     model_revision: str
     retrieval: dict[str, dict[str, Any]]
-    """trained and untrained -> direction -> R@k and MRR with intervals, chance, tie rate."""
+    """trained, and untrained if asked for -> direction -> R@k and MRR with intervals, chance, tie rate."""
     labels: dict[str, dict[str, Any]]
     """category and attributes -> task -> trained and untrained accuracy and macro F1, baselines."""
 
 
 def run(
-    *, catalog: Path, regions: Path, model: Path, baseline: Path, params: EvaluationParams, out: Path
+    *,
+    catalog: Path,
+    regions: Path,
+    model: Path,
+    baseline: Path | None = None,
+    params: EvaluationParams,
+    out: Path,
+    embeddings: bool = True,
 ) -> EvaluationResult:
     """Evaluates ``model`` and ``baseline`` on the same queries.
 
-    Writes metrics.json, examples.json (queries with their top 5), table.md and embeddings/ (the whole catalogue in the
-    multimodal view of ``model``) to ``out``.
+    Writes metrics.json, ranks.json (each query's rank by ``model``), examples.json (queries with their top 5), table.md
+    and embeddings/ (the whole catalogue in the multimodal view of ``model``) to ``out``.
 
     Args:
         catalog: catalogue folder.
         regions: output of the regions step.
         model: folder of the trained model.
-        baseline: folder of the untrained model.
+        baseline: folder of the untrained model; None measures ``model`` alone.
         params: split, gallery and sampling.
         out: where to write.
+        embeddings: whether to embed the products outside the gallery too and write embeddings/.
 
     Raises:
         ValueError: the split has no interactions, or a gallery that does not hold what was bought.
@@ -79,6 +93,8 @@ def run(
     tasks = label_tasks(products, benchmark.gallery["image"])
     models: dict[str, Embedded] = {}
     for name, folder in (("untrained", baseline), ("trained", model)):  # the trained one stays loaded
+        if folder is None:
+            continue
         embedder = Embedder.load(folder)
         source = ItemSource(catalog, regions, embedder.processor.max_images)
         models[name] = _embed_all(embedder, source, benchmark, tasks, name)
@@ -98,9 +114,12 @@ def run(
     titles = {row["product_id"]: row["title"] for row in products}
     examples = example_queries(models["trained"], ranks["trained"], benchmark, titles, params)
     (out / "examples.json").write_text(json.dumps(examples, indent=2) + "\n", encoding="utf-8")
+    by_query = ranks_by_query(ranks["trained"], benchmark)
+    (out / "ranks.json").write_text(json.dumps(by_query) + "\n", encoding="utf-8")
     table = markdown(result.split, result.gallery, result.retrieval)
     (out / "table.md").write_text(table, encoding="utf-8")
-    _write_embeddings(embedder, source, list(titles), benchmark, models["trained"], out / "embeddings")
+    if embeddings:
+        _write_embeddings(embedder, source, list(titles), benchmark, models["trained"], out / "embeddings")
     return outcome.save(out, result)
 
 
@@ -129,16 +148,9 @@ def _embed_all(
 def _embed(
     embedder: Embedder, keys: Sequence[K], build: Callable[[K], Item], views: Sequence[View], progress: str
 ) -> dict[str, npt.NDArray[np.float32]]:
-    """View -> one row a key; items are built a chunk at a time, and a view that an item lacks stays zero."""
-    vectors = {str(view): np.zeros((len(keys), embedder.dim), np.float32) for view in views}
-    starts = range(0, len(keys), _CHUNK)
-    for start in track(starts, progress, len(starts)):
-        items = [build(key) for key in keys[start : start + _CHUNK]]
-        for view in views:
-            seen = {start + row: item.view(view) for row, item in enumerate(items) if not item.view(view).is_empty}
-            if seen:
-                vectors[view][list(seen)] = embedder.embed(list(seen.values()), batch_items=_CHUNK)
-    return vectors
+    """View -> one row a key; items are built as they are needed, and a view that an item lacks stays zero."""
+    items = (build(key) for key in track(keys, progress))
+    return {str(view): vectors for view, vectors in embedder.embed_views(items, views).items()}
 
 
 def _write_embeddings(

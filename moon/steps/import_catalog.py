@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable
 from pathlib import Path
 
+from moon.catalog.readers.fashion import read_fashion
 from moon.catalog.readers.grocery_store import read_grocery_store
 from moon.catalog.readers.sink import CatalogSink
 from moon.catalog.readers.table import read_table
@@ -14,7 +15,7 @@ from moon.catalog.summary import CatalogSummary, summarise
 from moon.config import CatalogParams
 from moon.steps import outcome
 
-FORMS = ("grocery-store:DIR", "table:FILE")
+FORMS = ("fashion:DIR", "grocery-store:DIR", "table:FILE")
 """What ``catalog.source`` may name for this step."""
 
 
@@ -38,14 +39,15 @@ def _reader(params: CatalogParams) -> Callable[[CatalogSink], None]:
     """The reader of a source, with its source bound."""
     form, colon, place = params.source.partition(":")
     source = Path(place)
-    if form == "grocery-store" and place:
-        return functools.partial(read_grocery_store, source)
+    folders = {"fashion": read_fashion, "grocery-store": read_grocery_store}
+    if form in folders and place:
+        return functools.partial(folders[form], source)
     if form == "table" and place:
         images = Path(params.images) if params.images else source.parent
         if not images.is_dir():
             raise ValueError(f"catalog.images '{images}' is not a folder; name the one that picture paths start from")
         return functools.partial(read_table, source, images, params.columns)
     raise ValueError(
-        f"cannot import catalog.source '{params.source}': expected {' or '.join(FORMS)}; "
+        f"cannot import catalog.source '{params.source}': expected {', '.join(FORMS[:-1])} or {FORMS[-1]}; "
         "a rendered catalogue is made by 'moon render'"
     )

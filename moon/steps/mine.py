@@ -13,7 +13,7 @@ from moon.config import MiningParams
 from moon.model import Embedder
 from moon.retrieval.mining import mine
 from moon.steps import outcome
-from moon.steps.items import ItemSource, purchases_of, query_key
+from moon.items import ItemSource, purchases_of, query_key
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,158 +1,254 @@
-"""The training loop: batches of purchases, InfoNCE, AdamW, checkpoints it can resume from bit for bit on a CPU."""
+"""The training loop: purchases through the gradient cache, AdamW, checkpoints from which it resumes bit for bit."""
 
 from __future__ import annotations
 
-import json
+import contextlib
 import logging
 import math
 import shutil
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import signal
+import threading
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Final
 
 import torch
-from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
+from torch import Tensor, nn
 
-from moon.config import TrainingParams
-from moon.model.modeling import MoonModel
-from moon.model.processing import Encoded, MoonProcessor
+from moon.config import ObjectivesParams, TrainingParams, to_dict
+from moon.model import MoonModel, MoonProcessor
+from moon.model.processing import Encoded
 from moon.progress import track
-from moon.training.checkpoint import load_checkpoint, save_checkpoint
-from moon.training.loss import false_negative_mask, info_nce
+from moon.training.checkpoint import newest_checkpoint, save_checkpoint
+from moon.training.collectives import gather_rows, reduce_sums
+from moon.training.distributed import World
+from moon.training.exits import Interrupted, TrainingError
+from moon.training.gradcache import GradientCache, Outputs
+from moon.training.logbook import Row, logbook, read_log
+from moon.training.objectives import MemoryBank, Objectives, Score
+from moon.training.optimisation import Optimisation
 from moon.training.pairs import Pairs
-from moon.training.sampler import DistinctProductSampler
+from moon.training.plan import Plan, plan_batch
+from moon.training.sampler import BatchSampler, SamplerRows
+from moon.training.utilisation import Meter, flops_per_token
 
 log = logging.getLogger(__name__)
 
-
-class TrainingError(RuntimeError):
-    """Training cannot go on; the message says at which step and why."""
+_FRUITLESS: Final = 20
+"""Batches in a row without a single negative after which training gives up."""
 
 
 class Trainer:
     """Trains a model on purchases.
 
     Args:
-        model: trained in place.
+        model: trained in place, where a weight requires a gradient; it may be wrapped by adapters.
         processor: its processor.
         pairs: the training split.
-        params: of the run.
+        params: of the engine.
+        objectives: of the loss.
         out: folder of checkpoints, ``metrics.jsonl`` and ``tensorboard``; an interrupted run there is resumed.
         fingerprint: names all that the run depends on; a checkpoint of another fingerprint is not resumed.
+        world: the processes that train together.
     """
 
     def __init__(
         self,
-        model: MoonModel,
+        model: nn.Module,
         processor: MoonProcessor,
         pairs: Pairs,
         params: TrainingParams,
+        objectives: ObjectivesParams,
         out: Path,
         fingerprint: str = "",
+        world: World | None = None,
     ) -> None:
-        self.model, self.processor, self.pairs, self.params, self.out = model, processor, pairs, params, out
-        self.fingerprint = fingerprint
-        self.sampler = DistinctProductSampler(pairs.product_ids, params.batch_size, params.seed)
-        self.optimizer = torch.optim.AdamW(_weight_decay_groups(model, params.weight_decay), lr=params.learning_rate)
+        self.model, self.processor, self.pairs = model, processor, pairs
+        self.params, self.out, self.fingerprint = params, out, fingerprint
+        self.world = world or World()
+        self.core = next(module for module in model.modules() if isinstance(module, MoonModel))
         self.step = 0
+        rows = SamplerRows(product_ids=pairs.product_ids, views=pairs.views, categories=pairs.categories)
+        self._sampler = BatchSampler(rows, params.batch_size, params.seed, params.modality_mix, params.category_batches)
+        model.to(self.world.device)
+        self._flops = flops_per_token(self.core)
+        self.objectives = Objectives(objectives, self.core.config.embedding_size).to(self.world.device)
+        self._bank = MemoryBank(objectives.memory_batches) if objectives.memory_batches else None
+        self._optimisation = Optimisation(model, self.objectives, params, self.world)
+        self._cache = GradientCache(
+            self._forward,
+            self._optimisation.backward,
+            params.token_budget,
+            self.world.device,
+            self.world.largest if params.zero_stage == 3 else lambda count: count,
+        )
+        self._fruitless = 0
 
-    def train(self) -> list[dict[str, float]]:
-        """Runs to ``params.steps`` and returns the logged metrics, those of a resumed run included."""
+    def train(self) -> list[Row]:
+        """Runs to ``params.steps`` and returns the logged metrics, those of a resumed run included.
+
+        Raises:
+            Interrupted: SIGTERM came; everything is saved.
+            TrainingError: the loss is not finite, or no batch has a negative.
+        """
+        params, world = self.params, self.world
         self.out.mkdir(parents=True, exist_ok=True)
-        torch.manual_seed(self.params.seed)
-        history = self._resume()
+        torch.manual_seed(params.seed + world.rank)
+        self._resume()
+        history = read_log(self.out, self.step)
         self.model.train()
-        batches = self.sampler.batches(self.step)
-        with _metrics_log(self.out, history) as record, _threads(self.params.threads):
-            for _ in track(range(self.step, self.params.steps), "training"):
-                started = time.perf_counter()
-                metrics = self._train_step(next(batches))
-                metrics["seconds"] = time.perf_counter() - started
-                if self.step % self.params.log_every == 0 or self.step == self.params.steps:
-                    record(metrics)
-                if self.step % self.params.checkpoint_every == 0 and self.step < self.params.steps:
-                    self._save(history)
+        batches = self._sampler.batches(self.step * params.accumulate)
+        with contextlib.ExitStack() as stack:
+            record = None
+            if world.first:
+                recipe = {name: str(value) for name, value in to_dict(params).items()}
+                record = stack.enter_context(logbook(self.out, history, params.steps, params.mlflow_uri, recipe))
+            stack.enter_context(_threads(params.threads))
+            terminated = stack.enter_context(_sigterm())
+            meter = Meter()
+            for _ in (
+                track(range(self.step, params.steps), "training") if world.first else range(self.step, params.steps)
+            ):
+                row = self._train_step([next(batches) for _ in range(params.accumulate)], meter)
+                if self.step % params.log_every == 0 or self.step == params.steps:
+                    row |= meter.row(self._flops, world.device, world.size) | self.core.expert_load()
+                    meter = Meter()
+                    if record is not None:
+                        record(row)
+                stop = world.any(terminated.is_set())
+                if stop or (self.step % params.checkpoint_every == 0 and self.step < params.steps):
+                    save_checkpoint(self.out / "checkpoints", self.step, self._write, world)
+                if stop:
+                    raise Interrupted(f"stopped by SIGTERM after step {self.step}; the same command goes on from there")
         self.model.eval()
         return history
 
-    def _train_step(self, rows: Sequence[int]) -> dict[str, float]:
-        """One optimiser step on the interactions ``rows``."""
-        params, pairs = self.params, self.pairs
-        positives = [pairs.product_ids[row] for row in rows]
-        hard = [negative for row in rows for negative in pairs.negatives[row][: params.hard_negatives]]
-        candidates = positives + sorted(set(hard) - set(positives))
-        queries_QD, query_balance = self._embed([pairs.encode_query(row) for row in rows])
-        candidates_PD, candidate_balance = self._embed([pairs.encode_product(id_) for id_ in candidates])
-        mask_QP = false_negative_mask([pairs.purchases[row] for row in rows], candidates)
-        loss, accuracy = info_nce(queries_QD, candidates_PD, mask_QP.to(queries_QD.device), params.temperature)
-        balance = (query_balance + candidate_balance) / 2
-        total = loss + params.balance_weight * balance
-        if not torch.isfinite(total):
+    def whole_weights(self) -> contextlib.AbstractContextManager[object]:
+        """A context in which every process holds the whole weights, whatever is sharded."""
+        return self._optimisation.whole_weights()
+
+    def _train_step(self, batches: list[list[int]], meter: Meter) -> Row:
+        """One optimiser step on the purchases of one or more batches."""
+        params = self.params
+        parts: Counter[str] = Counter()
+        weights: Counter[str] = Counter()
+        for number, rows in enumerate(batches):
+            plan = plan_batch(
+                self.pairs,
+                rows,
+                self.objectives.params,
+                (params.seed, self.step, number),
+                self.world.rank,
+                self.world.size,
+            )
+            score = self._accumulate(plan, meter)
+            for name, (total, weight) in score.parts.items():
+                parts[name] += total
+                weights[name] += weight
+        learning_rate = params.learning_rate * schedule(self.step, params.warmup_steps, params.steps)
+        norm = self._optimisation.update(learning_rate)
+        meter.steps += 1
+        self.step += 1
+        row = {"step": float(self.step), "learning_rate": learning_rate, "gradient_norm": norm}
+        return row | {name: total / weights[name] for name, total in parts.items() if weights[name]}
+
+    def _accumulate(self, plan: Plan, meter: Meter) -> Score:
+        """Adds the gradient of one batch."""
+        world = self.world
+        scores: list[Score] = []
+        bank = self._bank if self.step >= self.objectives.params.memory_warmup else None
+
+        def loss(outputs: Outputs) -> Tensor:
+            if len(plan.counts) > 1:
+                outputs = {name: gather_rows(value, plan.counts) for name, value in outputs.items()}
+            progress = self.step / max(1, self.params.steps - 1)
+            score = self.objectives(outputs, plan.index, progress, bank, 1 / world.size)
+            if world.any(not bool(torch.isfinite(score.total))):
+                raise TrainingError(
+                    f"the loss is not a finite number at step {self.step + 1}; lower training.learning_rate, or check "
+                    "the weights of the starting model"
+                )
+            scores.append(score)
+            if self._bank is not None:
+                self._remember(outputs["embedding"], plan)
+            return score.total * self._optimisation.scale
+
+        report = self._cache.run(plan.units, loss)
+        score = Score(scores[0].total.detach(), reduce_sums(scores[0].parts))
+        self._watch_negatives(score, plan.index.rows)
+        meter.pairs += plan.index.rows
+        meter.tokens += report.tokens * world.size
+        meter.padded += report.padded_tokens * world.size
+        meter.minibatches += report.minibatches
+        return score
+
+    def _remember(self, embeddings_ND: Tensor, plan: Plan) -> None:
+        """Puts the batch's bought products into the memory bank, after they were scored."""
+        assert self._bank is not None
+        bought = plan.index.candidate_unit[: len(plan.index.excluded)].to(embeddings_ND.device)
+        self._bank.push(embeddings_ND[bought], plan.index.candidate_ids[: len(bought)])
+
+    def _watch_negatives(self, score: Score, rows: int) -> None:
+        without, _ = score.parts["rows_without_negatives"]
+        self._fruitless = self._fruitless + 1 if without >= rows else 0
+        if self._fruitless >= _FRUITLESS:
             raise TrainingError(
-                f"the loss became {float(total.detach())} at step {self.step + 1}; lower training.learning_rate"
+                f"no query of the last {_FRUITLESS} batches has a negative at step {self.step + 1}: every other "
+                "product was bought for the same query or is a near-duplicate; raise training.batch_size or "
+                "objectives.hard_negatives"
             )
 
-        learning_rate = params.learning_rate * schedule(self.step, params.warmup_steps, params.steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
-        self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), params.max_grad_norm)
-        self.optimizer.step()
-        self.step += 1
-        return {
-            "step": float(self.step),
-            "loss": float(loss.detach()),
-            "accuracy": float(accuracy),
-            "balance_loss": float(balance.detach()),
-            "gradient_norm": float(norm),
-            "learning_rate": learning_rate,
-            "candidates": float(len(candidates)),
-        } | self._expert_load()
+    def _forward(self, encoded: list[Encoded]) -> Outputs:
+        device = self.world.device
+        batch = {name: tensor.to(device, non_blocking=True) for name, tensor in self.processor.collate(encoded).items()}
+        mixed = self.params.precision == "bf16" and not self.params.zero_stage  # DeepSpeed casts by itself
+        with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
+            output = self._optimisation.module(**batch)
+        return {name: value for name, value in output.items() if value is not None}
 
-    def _embed(self, encoded: list[Encoded]) -> tuple[Tensor, Tensor]:
-        device = next(self.model.parameters()).device
-        batch = {name: tensor.to(device) for name, tensor in self.processor.collate(encoded).items()}
-        output = self.model(**batch)
-        return output.embedding, output.balance_loss
-
-    def _expert_load(self) -> dict[str, float]:
-        """Share of tokens each expert computed in the last forward (products), by layer."""
-        return {
-            f"load/{name}/{expert}": float(share)
-            for name, moe in self.model.experts.items()
-            if moe.load_E is not None
-            for expert, share in enumerate(moe.load_E)
-        }
-
-    def _save(self, history: list[dict[str, float]]) -> None:
-        state = {
+    def _write(self, folder: Path) -> None:
+        """Writes this process's part of a checkpoint."""
+        gpu = torch.cuda.get_rng_state() if self.world.device.type == "cuda" else None
+        bank = self._bank.state_dict() if self._bank is not None else None
+        torch.save({"cpu": torch.get_rng_state(), "gpu": gpu, "bank": bank}, folder / f"rank-{self.world.rank}.pt")
+        state = self._optimisation.write(folder) | {
             "step": self.step,
             "fingerprint": self.fingerprint,
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "rng": torch.get_rng_state(),
-            "history": history,
         }
-        save_checkpoint(self.out / "checkpoints", self.step, state)
+        if self.world.first:
+            torch.save(state, folder / "state.pt")
 
-    def _resume(self) -> list[dict[str, float]]:
-        state = load_checkpoint(self.out / "checkpoints")
-        if state is None:
-            return []
+    def _resume(self) -> None:
+        folder = newest_checkpoint(self.out / "checkpoints", self.world)
+        if folder is None:
+            return
+        state = torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
         if state["fingerprint"] != self.fingerprint:
-            log.warning("the checkpoints in %s are of other parameters or data; training starts anew", self.out)
-            shutil.rmtree(self.out / "checkpoints")
-            return []
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        torch.set_rng_state(state["rng"])
+            self.world.barrier()
+            if self.world.first:
+                log.warning("the checkpoints in %s are of other parameters or data; training starts anew", self.out)
+                shutil.rmtree(self.out / "checkpoints")
+            self.world.barrier()
+            return
+        self._optimisation.read(folder, state)
+        self._read_rank(folder)
         self.step = state["step"]
-        log.info("resuming from step %d in %s", self.step, self.out)
-        return list(state["history"])
+        if self.world.first:
+            log.info("resuming from step %d in %s", self.step, self.out)
+
+    def _read_rank(self, folder: Path) -> None:
+        """Random state and memory bank of this process; a process more than were saved takes the first one's bank."""
+        path = folder / f"rank-{self.world.rank}.pt"
+        state = torch.load(path if path.is_file() else folder / "rank-0.pt", map_location="cpu", weights_only=True)
+        if self._bank is not None:
+            self._bank.load_state_dict(state["bank"])
+        if not path.is_file():
+            log.warning("%s is of fewer processes; random numbers of process %d start anew", folder, self.world.rank)
+            return
+        torch.set_rng_state(state["cpu"])
+        if state["gpu"] is not None and self.world.device.type == "cuda":
+            torch.cuda.set_rng_state(state["gpu"])
 
 
 def schedule(step: int, warmup: int, steps: int) -> float:
@@ -162,32 +258,7 @@ def schedule(step: int, warmup: int, steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
 
-def _weight_decay_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Matrices decay; norms and biases do not."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-
-
-@contextmanager
-def _metrics_log(out: Path, history: list[dict[str, float]]) -> Iterator[Any]:
-    """Yields a function that appends one row to ``history``, ``metrics.jsonl`` and TensorBoard."""
-    with (out / "metrics.jsonl").open("w", encoding="utf-8") as file, SummaryWriter(str(out / "tensorboard")) as board:
-        file.writelines(json.dumps(row) + "\n" for row in history)
-
-        def record(metrics: dict[str, float]) -> None:
-            history.append(metrics)
-            file.write(json.dumps(metrics) + "\n")
-            file.flush()
-            for name, value in metrics.items():
-                board.add_scalar(name, value, int(metrics["step"]))
-
-        yield record
-
-
-@contextmanager
+@contextlib.contextmanager
 def _threads(count: int) -> Iterator[None]:
     """Sets torch's CPU threads for a while; 0 leaves them."""
     before = torch.get_num_threads()
@@ -196,3 +267,17 @@ def _threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def _sigterm() -> Iterator[threading.Event]:
+    """An event that SIGTERM sets, so that a step is finished before the process ends."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: event.set())
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -9,6 +11,11 @@ from moon.model.build import build
 from tests.conftest import TINY_MODEL
 
 TEXTS = ["red enamel mug", "home > kitchen > mugs", "colour: red; material: enamel", "blue wool scarf"] * 10
+FAMILIES = {
+    "qwen2_5_vl": TINY_MODEL,
+    "qwen3_vl": dataclasses.replace(TINY_MODEL, backbone="qwen3_vl", vision_layers=2, image_pixels=64 * 64),
+}
+"""Tiny parameters of both backbone families; the second with deepstack."""
 
 
 def picture(width: int, height: int, seed: int) -> Image.Image:
@@ -24,6 +31,12 @@ def built() -> tuple[MoonModel, MoonProcessor]:
 @pytest.fixture(scope="session")
 def embedder(built: tuple[MoonModel, MoonProcessor]) -> Embedder:
     return Embedder(*built, revision="test")
+
+
+@pytest.fixture(scope="session", params=FAMILIES)
+def family(request: pytest.FixtureRequest) -> tuple[MoonModel, MoonProcessor]:
+    """A model of each backbone family, and its processor."""
+    return build(FAMILIES[request.param], TEXTS)
 
 
 @pytest.fixture(scope="session")

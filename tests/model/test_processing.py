@@ -1,12 +1,19 @@
 from __future__ import annotations
 
+import copy
+import dataclasses
+
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from moon.model import Item, MoonModel, MoonProcessor, TokenType
+from moon.model import VIEWS, Item, MoonModel, MoonProcessor, TokenType
+from moon.model.build import build
 from tests.conftest import TINY_MODEL
-from tests.model.conftest import picture
+from tests.model.conftest import FAMILIES, picture
 
 
 @pytest.fixture(scope="module")
@@ -27,13 +34,109 @@ def test_sequence_is_originals_crops_title_category_attributes(processor: MoonPr
 
 
 @pytest.mark.parametrize("size", [(56, 56), (90, 60), (31, 77), (500, 120), (20, 20)])
-def test_patches_equal_the_stock_image_processor(processor: MoonProcessor, size: tuple[int, int]) -> None:
-    image = picture(*size, seed=1)
-    stock = Qwen2VLImageProcessorPil(min_pixels=28 * 28, max_pixels=TINY_MODEL.image_pixels)
+def test_patches_equal_the_stock_image_processor(
+    family: tuple[MoonModel, MoonProcessor], size: tuple[int, int]
+) -> None:
+    """After the normalisation that the model does, and for one of the two equal frames."""
+    processor = family[1]
+    options, image = processor.image_processor, picture(*size, seed=1)
+    stock = Qwen2VLImageProcessorPil(
+        patch_size=options.patch_size,
+        image_mean=options.image_mean,
+        image_std=options.image_std,
+        min_pixels=options.patch_size**2 * 4,
+        max_pixels=processor.image_pixels,
+    )
     expected = stock(images=[image], return_tensors="pt")
     ours = processor([Item(images=(image,))])
-    torch.testing.assert_close(ours["pixel_values"], expected["pixel_values"], atol=1e-5, rtol=1e-5)
+    patches = ours["pixel_values"].view(-1, options.patch_size, options.patch_size, 3).permute(0, 3, 1, 2) / 255
+    mean, std = (torch.tensor(values)[:, None, None] for values in (options.image_mean, options.image_std))
+    frames = ((patches - mean) / std)[:, :, None].expand(-1, -1, 2, -1, -1)
+    torch.testing.assert_close(frames.flatten(1), expected["pixel_values"], atol=1e-5, rtol=1e-5)
     assert torch.equal(ours["image_grid_thw"], expected["image_grid_thw"])
+
+
+def test_positions_are_those_of_the_backbone(family: tuple[MoonModel, MoonProcessor], items: list[Item]) -> None:
+    model, processor = family
+    for chosen in (items, items[:1], items[2:3]):
+        batch = processor(chosen)
+        in_order = [
+            [1, picture.shape[0] // 28 * 2, picture.shape[1] // 28 * 2]
+            if model.config.backbone.model_type == "qwen2_5_vl"
+            else [1, picture.shape[0] // 16, picture.shape[1] // 16]
+            for item in chosen
+            for picture in processor.encode(item).pictures
+        ]
+        expected, _ = model.backbone.get_rope_index(
+            batch["input_ids"],
+            mm_token_type_ids=batch["input_ids"].eq(model.config.backbone.image_token_id).int(),
+            image_grid_thw=torch.tensor(in_order),
+            attention_mask=batch["attention_mask"],
+        )
+        assert torch.equal(batch["position_ids"], expected)
+
+
+def test_places_are_those_of_the_picture_tokens(family: tuple[MoonModel, MoonProcessor], items: list[Item]) -> None:
+    model, processor = family
+    batch = processor(items)
+    tokens = batch["input_ids"].eq(model.config.backbone.image_token_id).flatten()
+    assert torch.equal(batch["image_places"].sort().values, tokens.nonzero().squeeze(1))
+    assert batch["pixel_values"].dtype == torch.uint8
+    assert len(batch["pixel_values"]) == 4 * tokens.sum()
+    assert set(processor.model_input_names) == set(batch)
+    assert "pixel_values" not in processor([Item(title="mug")])
+
+
+SIDES = st.integers(1, 3000)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    images=st.lists(st.tuples(SIDES, SIDES), max_size=3),
+    crops=st.lists(st.tuples(SIDES, SIDES), max_size=3),
+    title=st.text(max_size=30),
+    with_crops=st.booleans(),
+)
+def test_length_is_that_of_the_encoding(
+    family: tuple[MoonModel, MoonProcessor],
+    images: list[tuple[int, int]],
+    crops: list[tuple[int, int]],
+    title: str,
+    with_crops: bool,
+) -> None:
+    processor = copy.copy(family[1])
+    processor.crop_pixels = processor.crop_pixels if with_crops else 0
+    text = Item(title=f"mug {title}", category=("Home", "Mugs"), attributes={"colour": ["red"]})
+    whole = dataclasses.replace(
+        text,
+        images=tuple(Image.new("RGB", size) for size in images),
+        crops=tuple(Image.new("RGB", size) for size in crops),
+    )
+    encoded = processor.encode(whole)
+    assert processor.length(text, images, crops) == len(encoded)
+    assert with_crops or TokenType.CROP not in encoded.token_types
+
+
+def test_views_of_an_encoding_are_the_encodings_of_the_views(processor: MoonProcessor, items: list[Item]) -> None:
+    for item in items:
+        for view in VIEWS:
+            ours, part = processor.encode(item).view(view), item.view(view)
+            if part.is_empty:
+                assert ours is None
+                continue
+            expected = processor.encode(part)
+            assert ours is not None
+            assert (ours.input_ids, ours.token_types) == (expected.input_ids, expected.token_types)
+            assert len(ours.pictures) == len(expected.pictures)
+            assert all((a == b).all() for a, b in zip(ours.pictures, expected.pictures, strict=True))
+    with pytest.raises(ValueError, match="multimodal"):
+        processor.encode(items[0]).view("video")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["image_pixels", "crop_pixels"])
+def test_budget_below_a_merged_patch_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"model\.{name} must be at least 1024"):
+        build(dataclasses.replace(FAMILIES["qwen3_vl"], **{name: 900}), ["mug"])
 
 
 def test_text_that_looks_like_a_special_token_is_text(processor: MoonProcessor) -> None:

@@ -14,7 +14,7 @@ from moon.cluster.deployment import Endpoint, LocalDeployment, free_ports
 from moon.config import RegionsParams
 from moon.model import Embedder
 from moon.serving import artefact
-from moon.steps.items import ItemSource
+from moon.items import ItemSource
 from tests.serving.running import LIMITS, Server, command
 
 

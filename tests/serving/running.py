@@ -17,7 +17,7 @@ from moon.cluster.deployment import Endpoint
 from moon.config import ServingParams
 from moon.model import Embedder
 from moon.serving.query import Query
-from moon.steps.items import ItemSource
+from moon.items import ItemSource
 
 LIMITS = ServingParams(
     max_body_bytes=400_000,

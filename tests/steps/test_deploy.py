@@ -16,7 +16,7 @@ from moon.config import RegionsParams, ServingParams
 from moon.model import Embedder
 from moon.steps import deploy, outcome
 from moon.steps.deploy import DeployResult
-from moon.steps.items import ItemSource
+from moon.items import ItemSource
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from moon.config import EvaluationParams
 from moon.evaluation.tasks import DIRECTIONS
 from moon.model import Embedder
 from moon.steps import evaluate
-from moon.steps.items import ItemSource
+from moon.items import ItemSource
 
 PARAMS = EvaluationParams(bootstrap_samples=50, max_queries=12, examples=6)
 
@@ -94,3 +94,23 @@ def test_an_unknown_split_names_those_there_are(tiny_catalog, tiny_regions, tiny
             params=EvaluationParams(split="dev"),
             out=tmp_path,
         )
+
+
+def test_a_model_alone_measures_the_same(evaluated, tiny_catalog, tiny_regions, tiny_model, tmp_path):
+    result, out = evaluated
+    alone = evaluate.run(
+        catalog=tiny_catalog, regions=tiny_regions, model=tiny_model, params=PARAMS, out=tmp_path, embeddings=False
+    )
+    assert alone.retrieval == {"trained": result.retrieval["trained"]}
+    assert "→" not in (tmp_path / "table.md").read_text() and not (tmp_path / "embeddings").exists()
+    assert (tmp_path / "ranks.json").read_text() == (out / "ranks.json").read_text()
+
+
+def test_ranks_by_query_agree_with_the_measures(evaluated):
+    result, out = evaluated
+    ranks = json.loads((out / "ranks.json").read_text())
+    for direction, measured in result.retrieval["trained"].items():
+        first = np.array(ranks[direction]["ranks"])
+        assert len(set(ranks[direction]["query_ids"])) == len(first) == measured["queries"]
+        for k in PARAMS.ks:
+            assert np.mean(first <= k) == pytest.approx(measured[f"R@{k}"]["value"])

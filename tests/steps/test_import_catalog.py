@@ -64,7 +64,7 @@ def test_a_missing_picture_folder_is_refused(table: Path, tmp_path: Path) -> Non
         import_catalog.run(params=params, out=tmp_path / "out")
 
 
-@pytest.mark.parametrize("source", ["render", "esci:folder", "table:", "grocery-store"])
+@pytest.mark.parametrize("source", ["render", "esci:folder", "table:", "grocery-store", "fashion:"])
 def test_unknown_sources_are_refused_with_the_known_ones(source: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="expected grocery-store:DIR or table:FILE"):
+    with pytest.raises(ValueError, match="expected fashion:DIR, grocery-store:DIR or table:FILE"):
         import_catalog.run(params=CatalogParams(source=source), out=tmp_path / "out")

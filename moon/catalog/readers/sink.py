@@ -129,6 +129,15 @@ class CatalogSink:
             raise RowError(failed.reason, f"picture {image_id}: {failed}")
         return image_id
 
+    def add_made_image(self, image_id: str, data: bytes) -> None:
+        """Stores a picture that the reader made itself, such as the photo of a derived query.
+
+        Raises:
+            RowError: broken or over the pixel limit.
+        """
+        self._store(image_id, "", data)
+        self._images[image_id] = None
+
     def _store(self, image_id: str, relative: str, data: bytes) -> None:
         try:
             width, height = decode(data, self._max_pixels).size

@@ -16,7 +16,7 @@ from moon.vision.detectors.backdrop import BackdropDetector
 from moon.vision.detectors.base import Detection, Detector
 from moon.vision.detectors.saliency import SaliencyDetector
 
-__all__ = ["CHAINS", "FULL", "Detection", "Detector", "core_region", "crop"]
+__all__ = ["CHAINS", "FULL", "Detection", "Detector", "core_region", "crop", "crop_pixels"]
 
 FULL: Final = "full"
 """Detector name of the fall-back to the whole picture."""
@@ -57,5 +57,11 @@ def core_region(image: Image.Image, params: RegionsParams) -> Detection:
 
 def crop(image: Image.Image, box: Box) -> Image.Image:
     """The part of a picture inside a box, at whole pixels, at least one pixel each way."""
-    x0, y0 = min(round(box.x0), image.width - 1), min(round(box.y0), image.height - 1)
-    return image.crop((x0, y0, max(round(box.x1), x0 + 1), max(round(box.y1), y0 + 1)))
+    return image.crop(crop_pixels(image.size, box))
+
+
+def crop_pixels(size: tuple[int, int], box: Box) -> tuple[int, int, int, int]:
+    """The whole pixels ``x0, y0, x1, y1`` that `crop` takes from a picture of this (width, height)."""
+    width, height = size
+    x0, y0 = min(round(box.x0), width - 1), min(round(box.y0), height - 1)
+    return x0, y0, max(round(box.x1), x0 + 1), max(round(box.y1), y0 + 1)

@@ -10,15 +10,15 @@ from PIL import Image
 from moon.vision.detectors.base import Detection
 from moon.vision.detectors.maps import Map, best_sum_box, blur, inside_sum, lab, ring, to_pixels
 
-_NEAR: Final = 8.0
+NEAR: Final = 8.0
 """Colour distance (CIE76) from the backdrop below which a border cell belongs to it."""
-_UNIFORM: Final = 0.9
+UNIFORM: Final = 0.9
 """Share of border cells that must belong to the backdrop."""
-_FAR: Final = 12.0
+FAR: Final = 12.0
 """Colour distance from which a cell is foreground."""
 _SPECK: Final = 0.4
 """A foreground cell needs this share of foreground around it, or it is noise."""
-_LIGHTNESS: Final = 0.6
+LIGHTNESS: Final = 0.6
 """Weight of lightness in the distance, so that a soft shadow stays with the backdrop."""
 _FILL: Final = 0.2
 """A strip is added to the box while this share of it is foreground."""
@@ -34,30 +34,33 @@ class BackdropDetector:
 
     def detect(self, image: Image.Image) -> Detection | None:
         """The box of the foreground; the score is the plain share of the border times the foreground inside the box."""
-        distance = _distance_from_backdrop(lab(image))
-        plain = float((ring(distance[..., None]) < _NEAR).mean())
-        foreground = (distance > _FAR).astype(np.float32)
+        distance = np.linalg.norm(offsets_from_backdrop(lab(image)), axis=-1)
+        plain = float((ring(distance[..., None]) < NEAR).mean())
+        foreground = (distance > FAR).astype(np.float32)
         foreground *= blur(foreground, 1) > _SPECK
-        if plain < _UNIFORM or not foreground.any():
+        if plain < UNIFORM or not foreground.any():
             return None
         box = best_sum_box(foreground - _FILL)
         score = plain * inside_sum(foreground, box) / float(foreground.sum())
         return Detection(to_pixels(box, foreground, image), score, self.name)
 
 
-def _distance_from_backdrop(picture: Map) -> Map:
-    """Colour distance of every cell from a plane fitted to the border, refitted once without the border's outliers."""
+def offsets_from_backdrop(picture: Map) -> Map:
+    """What every cell of a L*a*b* picture differs by from a plane of colour fitted to the border: [H, W, 3].
+
+    Lightness is weighted. The plane is fitted a second time without the border's outliers. Where no plane fits, all is
+    infinitely far from it.
+    """
     height, width = picture.shape[:2]
     y, x = np.mgrid[0:height, 0:width] / max(height, width)
     places = np.stack([np.ones_like(x), x, y], axis=-1).astype(np.float32)
     border_places, border = ring(places), ring(picture)
-    keep = np.linalg.norm(border - np.median(border, axis=0), axis=-1) < 2 * _FAR
-    distance = np.zeros((height, width), dtype=np.float32)
+    keep = np.linalg.norm(border - np.median(border, axis=0), axis=-1) < 2 * FAR
+    offsets = np.full_like(picture, np.inf)
     for _ in range(2):
         if keep.sum() < border.shape[0] // 4:
             break
         plane = np.linalg.lstsq(border_places[keep], border[keep], rcond=None)[0]
-        offsets = (picture - places @ plane) * np.array([_LIGHTNESS, 1.0, 1.0], dtype=np.float32)
-        distance = np.linalg.norm(offsets, axis=-1).astype(np.float32)
-        keep = ring(distance[..., None])[:, 0] < _NEAR
-    return distance
+        offsets = ((picture - places @ plane) * np.array([LIGHTNESS, 1.0, 1.0])).astype(np.float32)
+        keep = np.linalg.norm(ring(offsets), axis=-1) < NEAR
+    return offsets

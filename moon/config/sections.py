@@ -1,85 +1,25 @@
-"""The typed parameters of every step; ``params.yaml`` is their one file.
-
-A section of the file is one frozen dataclass here. Nothing else in the project holds a default, so reading this
-module and ``params.yaml`` tells everything that can be set.
-
-    params = load_params(Path("params.yaml"), overrides=["training.steps=50"])
-"""
+"""The sections of ``params.yaml`` and every default; `Params` is all of them."""
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
-import json
-import math
-import types
-import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 
-import yaml
-
-T = TypeVar("T")
-
-
-class ParamsError(ValueError):
-    """A parameter is unknown or has a value it cannot have; the message names it and what was expected."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a number may be, as the mark of a field: ``steps: Annotated[int, Limits(1)]``.
-
-    On a tuple it holds for every number in it, and there must be one.
-    """
-
-    low: float
-    high: float = math.inf
-    open: bool = False
-    """The limits themselves are excluded."""
-
-    def check(self, name: str, value: Any) -> None:
-        """Refuses a value outside the limits.
-
-        Raises:
-            ParamsError: it is outside, or not a finite number.
-        """
-        numbers = value if isinstance(value, tuple) else (value,)
-        if not numbers:
-            raise ParamsError(f"{name} must hold at least one number, got none")
-        for number in numbers:
-            if isinstance(number, float) and not math.isfinite(number):
-                raise ParamsError(f"{name} must be a finite number, got {number}")
-            if not (self.low < number < self.high if self.open else self.low <= number <= self.high):
-                raise ParamsError(f"{name} must be {self}, got {number}")
-
-    def __str__(self) -> str:
-        if self.high == math.inf:
-            return f"{'more than' if self.open else 'at least'} {self.low}"
-        return f"{'between' if self.open else 'from'} {self.low} {'and' if self.open else 'to'} {self.high}"
-
-
-Count = Annotated[int, Limits(1)]
-Natural = Annotated[int, Limits(0)]
-Seed = Annotated[int, Limits(0, 2**63 - 1)]
-Share = Annotated[float, Limits(0, 1)]
-Positive = Annotated[float, Limits(0, open=True)]
-NotNegative = Annotated[float, Limits(0)]
-Port = Annotated[int, Limits(0, 65_535)]
-Pixels = Annotated[int, Limits(28 * 28)]
-"""At least one merged patch of Qwen2.5-VL."""
-
-
-class Section:
-    """The parameters of one step; a value outside the `Limits` of its field is refused however it came there."""
-
-    def __post_init__(self) -> None:
-        section = type(self).__name__.removesuffix("Params").lower()
-        for name, hint in typing.get_type_hints(type(self), include_extras=True).items():
-            for limits in getattr(hint, "__metadata__", ()):
-                limits.check(f"{section}.{name}", getattr(self, name))
+from moon.config.fields import (
+    Count,
+    Limits,
+    Natural,
+    NotNegative,
+    OneOf,
+    ParamsError,
+    Pixels,
+    Port,
+    Positive,
+    Section,
+    Seed,
+    Share,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +86,11 @@ class ModelParams(Section):
     """The embedder. ``base`` empty builds the tiny random configuration and trains a tokenizer on the catalogue."""
 
     base: str = ""
-    """Folder or hub name of a MOON checkpoint or a Qwen2.5-VL checkpoint to start from."""
+    """Folder or hub name of a MOON, Qwen2.5-VL or Qwen3-VL checkpoint to start from, or a ``config.json`` of one."""
+    backbone: Annotated[str, OneOf("qwen2_5_vl", "qwen3_vl")] = "qwen2_5_vl"
+    """Family of the tiny configuration: ``qwen2_5_vl`` or ``qwen3_vl``."""
+    fusion: Annotated[str, OneOf("early", "late")] = "early"
+    """``early``: pictures and text are one sequence (MOON); ``late``: two towers whose embeddings are added (CLIP)."""
     seed: Seed = 0
     vocab_size: Count = 1536
     hidden_size: Count = 96
@@ -158,11 +102,16 @@ class ModelParams(Section):
     general_experts: Count = 4
     experts_per_token: Count = 2
     moe_layers: tuple[int, ...] = (-1,)
-    """Decoder layers whose feed-forward becomes a guided mixture of experts; negative counts from the last."""
+    """Decoder layers whose feed-forward becomes a mixture of experts; negative counts from the last, none is dense."""
+    routing: Annotated[str, OneOf("guided", "soft", "free", "modality")] = "guided"
+    """``guided`` (MOON: rules for category and attribute tokens), ``soft`` (a bias instead of the rule), ``free`` (no
+    guidance) or ``modality`` (MOON2.0: free, with an expert-by-objective matrix)."""
+    guidance_bias: NotNegative = 4.0
+    """Logit that soft guidance adds to the expert of a category or attribute token."""
     image_pixels: Pixels = 3_136
     """Pixel budget of one original picture (56 x 56: the surroundings)."""
-    crop_pixels: Pixels = 7_056
-    """Pixel budget of one core crop (84 x 84: the product itself)."""
+    crop_pixels: Natural = 7_056
+    """Pixel budget of one core crop (84 x 84: the product itself); 0 leaves the crops out."""
     max_images: Count = 2
     """Pictures of a product that enter its sequence."""
     max_text_tokens: Count = 96
@@ -192,23 +141,96 @@ class MiningParams(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
+class AugmentParams(Section):
+    """Image-text co-augmentation of the training products (MOON2.0); offline, the test split is never touched."""
+
+    seed: Seed = 0
+    copies: Natural = 0
+    """Augmented pictures asked for of each product picture; 0 leaves the catalogue as it is."""
+    edits: tuple[str, ...] = ("clean", "background", "lighting", "perspective")
+    """What the editor is asked for, in turn."""
+    editor: str = "pillow"
+    """``pillow``, or ``module:attribute`` of an editor of your own (see `moon.vision.augment.Editor`)."""
+    min_similarity: Annotated[float, Limits(-1, 1)] = 0.5
+    """An edited picture whose embedding is less similar than this to the original's is left out."""
+    enrich_titles: bool = True
+    """Adds to each training title what the known attributes say and the title does not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectivesParams(Section):
+    """What training minimises: InfoNCE over purchases and the terms around it."""
+
+    temperature: Positive = 0.05
+    learn_temperature: bool = False
+    query_views: Annotated[str, OneOf("as_asked", "all")] = "as_asked"
+    """``as_asked`` (MOON), or ``all``: a query of both is also asked by its text and by its photo (MOON2.0)."""
+    in_batch: bool = True
+    """The other products of the batch are negatives."""
+    hard_negatives: Natural = 1
+    """Mined negatives of each query that enter the loss."""
+    memory_batches: Natural = 0
+    """Batches whose products stay in the memory bank as negatives (MOON, temporal)."""
+    memory_warmup: Natural = 50
+    """Steps before the memory bank is used; early embeddings move too fast."""
+    cross_rank: bool = True
+    """The products of the other processes are negatives too (MOON, spatial)."""
+    symmetric: bool = False
+    """Also asks each product for its query."""
+    matryoshka: Annotated[tuple[int, ...], Limits(0)] = (0,)
+    """Prefix lengths of the embedding that are trained, each with equal weight; 0 is the whole embedding."""
+    intra_weight: NotNegative = 0.0
+    """Weight of the alignment of a product's picture with its text (MOON2.0, intra-product)."""
+    intra_temperature: Positive = 0.05
+    weighting: Annotated[str, OneOf("equal", "learned")] = "equal"
+    """Weights of the objectives: ``equal``, or ``learned`` by the modality-driven experts (MOON2.0, omega)."""
+    filter_threshold: Share = 0.0
+    """Dynamic sample filtering (MOON2.0; 0.6 there): a query with a lower phi is down-weighted; 0 filters nothing."""
+    filter_kappa: Positive = 10.0
+    filter_margin: NotNegative = 0.2
+    """Margin at the first step; falls to 0 by a cosine."""
+    balance_weight: NotNegative = 0.01
+    """Weight of the experts' load-balance loss."""
+    sparsity_weight: NotNegative = 0.01
+    """Weight of the entropy of the expert-by-objective matrix (MOON2.0)."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingParams(Section):
-    """Contrastive training: InfoNCE over purchases."""
+    """The training engine."""
 
     seed: Seed = 0
     steps: Count = 320
     batch_size: Count = 48
+    """Purchases in a batch, over all processes."""
+    accumulate: Count = 1
+    """Batches whose gradients are added up before an optimiser step."""
+    token_budget: Count = 8192
+    """Tokens, padding included, of one forward pass; bounds memory whatever the batch size."""
+    modality_mix: tuple[int, ...] = ()
+    """Shares of image, text and both queries in a batch, such as [12, 3, 2] (MOON); empty: as they come."""
+    category_batches: Share = 0.0
+    """Share of the batches that are drawn from one branch of the category tree."""
     learning_rate: Positive = 3e-3
     weight_decay: NotNegative = 0.01
     warmup_steps: Natural = 20
     max_grad_norm: Positive = 1.0
-    temperature: Positive = 0.05
-    balance_weight: NotNegative = 0.01
-    """Weight of the experts' load-balance loss."""
-    hard_negatives: Natural = 1
-    """Mined negatives of each query that enter the loss."""
+    precision: Annotated[str, OneOf("fp32", "bf16")] = "fp32"
+    """``fp32`` or ``bf16`` (automatic mixed precision; the optimiser keeps fp32)."""
+    freeze_vision: bool = False
+    checkpoint_activations: bool = False
+    """Computes activations a second time in the backward pass instead of keeping them."""
+    lora_rank: Natural = 0
+    """Rank of the LoRA deltas on attention and experts; 0 trains every weight."""
+    lora_alpha: Positive = 32.0
+    processes: Count = 1
+    """Processes on this machine, joined by torch.distributed; under torchrun or a TrainJob its own number holds."""
+    zero_stage: Annotated[int, Limits(0, 3)] = 0
+    """DeepSpeed ZeRO stage; 0 keeps the optimiser on every process, without DeepSpeed."""
     checkpoint_every: Count = 100
     log_every: Count = 5
+    mlflow_uri: str = ""
+    """MLflow tracking server or folder that gets the metrics too; needs the extra ``mlflow``."""
     cache_mb: Natural = 512
     """Memory for decoded and resized pictures, so that a small catalogue is decoded once."""
     threads: Natural = 0
@@ -315,106 +337,10 @@ class Params:
     regions: RegionsParams = field(default_factory=RegionsParams)
     model: ModelParams = field(default_factory=ModelParams)
     mining: MiningParams = field(default_factory=MiningParams)
+    augment: AugmentParams = field(default_factory=AugmentParams)
+    objectives: ObjectivesParams = field(default_factory=ObjectivesParams)
     training: TrainingParams = field(default_factory=TrainingParams)
     evaluation: EvaluationParams = field(default_factory=EvaluationParams)
     gate: GateParams = field(default_factory=GateParams)
     serving: ServingParams = field(default_factory=ServingParams)
     drift: DriftParams = field(default_factory=DriftParams)
-
-
-def load_params(path: Path | None = None, overrides: Iterable[str] = ()) -> Params:
-    """Reads ``params.yaml`` (defaults where ``path`` is None) and applies ``a.b=c`` overrides.
-
-    Raises:
-        ParamsError: the file is not readable YAML, a key is unknown, or a value has the wrong type or is out of range.
-    """
-    text = ""
-    if path is not None:
-        try:
-            text = path.read_text(encoding="utf-8")
-        except OSError as error:
-            raise ParamsError(f"cannot read the parameter file {path}: {error.strerror}") from None
-        except UnicodeDecodeError:
-            raise ParamsError(f"the parameter file {path} is not UTF-8 text") from None
-    return parse_params(text, overrides, where=str(path) if path else "parameters")
-
-
-def parse_params(text: str, overrides: Iterable[str] = (), where: str = "parameters") -> Params:
-    """Parses the YAML text of a parameter file; see `load_params`."""
-    try:
-        tree = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        raise ParamsError(f"{where} is not valid YAML: {error}") from None
-    if not isinstance(tree, dict):
-        raise ParamsError(f"{where} must hold sections such as 'training:', got {type(tree).__name__}")
-    for override in overrides:
-        _set(tree, override)
-    return from_dict(Params, tree, where)
-
-
-def from_dict(cls: type[T], tree: Mapping[str, Any], where: str = "parameters") -> T:
-    """Builds a parameter dataclass from plain data, refusing unknown keys, wrong types and values by name."""
-    hints = typing.get_type_hints(cls)
-    for key in tree:
-        if key not in hints:
-            near = difflib.get_close_matches(str(key), hints, n=1, cutoff=0.0)
-            raise ParamsError(f"unknown parameter '{key}' in {where}; the nearest known one is '{near[0]}'")
-    return cls(**{key: _convert(value, hints[key], f"{where}: {key}") for key, value in tree.items()})
-
-
-def to_dict(params: Any) -> dict[str, Any]:
-    """A parameter dataclass as plain data that JSON and YAML hold; `from_dict` turns it back."""
-    return typing.cast("dict[str, Any]", json.loads(json.dumps(dataclasses.asdict(params))))
-
-
-def to_json(params: Any) -> str:
-    """A section as one canonical JSON line, the form in which it travels between steps."""
-    return json.dumps(to_dict(params), sort_keys=True)
-
-
-def from_json(cls: type[T], text: str) -> T:
-    """The inverse of `to_json`."""
-    return from_dict(cls, json.loads(text), cls.__name__)
-
-
-def _set(tree: dict[str, Any], override: str) -> None:
-    """Applies one ``a.b=c``; the value is read as YAML, so numbers, booleans and lists work."""
-    path, separator, value = override.partition("=")
-    if not separator or not path.strip():
-        raise ParamsError(f"an override is written section.key=value, got '{override}'")
-    *parents, last = path.strip().split(".", 2)  # a name inside a mapping may hold dots
-    for name in parents:
-        child = tree.setdefault(name, {})
-        if not isinstance(child, dict):
-            raise ParamsError(f"'{override}': '{name}' is a value, not a section")
-        tree = child
-    try:
-        tree[last] = yaml.safe_load(value) if value else ""
-    except yaml.YAMLError:
-        tree[last] = value
-
-
-def _convert(value: Any, hint: Any, where: str) -> Any:
-    """Checks ``value`` against a type hint; an int is taken for a float and a list for a tuple."""
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if dataclasses.is_dataclass(hint):
-        if not isinstance(value, dict):
-            raise ParamsError(f"{where} must be a section, got {value!r}")
-        return from_dict(typing.cast("type[Any]", hint), value, where)
-    if origin is tuple and isinstance(value, list):
-        return tuple(_convert(item, args[0], where) for item in value)
-    if origin is not None and issubclass(origin, Mapping) and isinstance(value, dict):
-        return {str(k): _convert(v, args[1], f"{where}.{k}") for k, v in value.items()}
-    if origin is types.UnionType:
-        return None if value is None else _convert(value, args[0], where)
-    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    if hint is float and isinstance(value, str):  # YAML 1.1 reads 1e-3 as text
-        try:
-            return float(value)
-        except ValueError:
-            pass
-    if isinstance(hint, type) and isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
-        return value
-    expected = getattr(hint, "__name__", str(hint)) if origin is None else str(hint)
-    raise ParamsError(f"{where} must be {expected}, got {value!r}")

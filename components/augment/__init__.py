@@ -1,0 +1,1 @@
+"""Makes augmented training products."""

@@ -1,0 +1,159 @@
+"""Gradient cache: the exact gradient of a loss over a large batch in the memory of one mini-batch.
+
+A contrastive loss needs all embeddings of a batch at once, but their activations do not fit. So (Gao et al., "Scaling
+Deep Contrastive Learning Batch Size under Memory Limited Setup", RepL4NLP 2021):
+
+1. every mini-batch but the last is embedded without activations;
+2. the loss and its gradient with respect to each embedding are computed;
+3. every mini-batch is embedded again, now with activations, under the random state of its first pass, and the cached
+   gradient is carried through it.
+
+The last mini-batch keeps the activations of its first pass, which saves one forward pass; a batch that fits the budget
+is therefore one plain forward and backward pass. Pictures are decoded for the mini-batch that needs them, by a thread
+that works while the one before is computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from moon.model.processing import Encoded
+from moon.training.minibatches import Unit, fill
+
+Outputs = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class CacheReport:
+    """What one batch took: mini-batches, tokens of the units, and tokens with padding (each counted once)."""
+
+    minibatches: int
+    tokens: int
+    padded_tokens: int
+
+
+class GradientCache:
+    """Computes a loss over the embeddings of many units and its gradient, one mini-batch at a time.
+
+    Args:
+        forward: maps encoded units to tensors whose first dimension is the unit.
+        backward: adds the gradient of a scalar to the parameters'.
+        token_budget: most tokens of a mini-batch, padding included.
+        device: of the forward pass, whose random state is replayed.
+        agree: maps this process's number of mini-batches to the one that all must do, where forward or backward are
+            collective (ZeRO-3); the identity for one process.
+    """
+
+    def __init__(
+        self,
+        forward: Callable[[list[Encoded]], Mapping[str, Tensor]],
+        backward: Callable[[Tensor], None],
+        token_budget: int,
+        device: torch.device,
+        agree: Callable[[int], int] = lambda count: count,
+    ) -> None:
+        self._forward, self._backward, self._agree = forward, backward, agree
+        self._token_budget, self._device = token_budget, device
+
+    def run(self, units: Sequence[Unit], loss: Callable[[Outputs], Tensor]) -> CacheReport:
+        """Adds the gradient of ``loss`` over the outputs of all units.
+
+        Args:
+            units: what to embed.
+            loss: maps the outputs, in the order of ``units``, to a scalar.
+
+        Raises:
+            ValueError: there are no units.
+        """
+        lengths = [unit.length for unit in units]
+        batches = fill(lengths, self._token_budget)
+        batches = fill(lengths, self._token_budget, at_least=self._agree(len(batches)))
+        wanted = self._agree(len(batches))
+        states: list[_RandomState] = []
+        cached: list[Outputs] = []
+        for number, encoded in enumerate(self._encoded(units, batches)):
+            states.append(_RandomState(self._device))
+            live = number == len(batches) - 1
+            with torch.set_grad_enabled(live):
+                outputs = dict(self._forward(encoded))
+            cached.append(outputs if live else {name: _leaf(value) for name, value in outputs.items()})
+        for _ in range(wanted - len(batches)):  # a process with fewer units than mini-batches keeps step
+            with torch.no_grad():
+                self._forward([units[batches[-1][-1]].encode()])
+
+        order = torch.tensor([place for batch in batches for place in batch])
+        whole = {
+            name: torch.cat([outputs[name] for outputs in cached])[order.argsort().to(cached[0][name].device)]
+            for name in cached[0]
+        }
+        self._backward(loss(whole))
+        del whole
+        self._replay(units, batches[:-1], states, cached)
+        for _ in range(wanted - len(batches)):
+            self._backward(_surrogate(self._forward([units[batches[-1][-1]].encode()]), {}))
+        return CacheReport(wanted, sum(lengths), sum(len(b) * max(lengths[place] for place in b) for b in batches))
+
+    def _replay(
+        self, units: Sequence[Unit], batches: list[list[int]], states: list[_RandomState], cached: list[Outputs]
+    ) -> None:
+        for number, encoded in enumerate(self._encoded(units, batches)):
+            with states[number]:
+                outputs = self._forward(encoded)
+            leaves, cached[number] = cached[number], {}
+            self._backward(_surrogate(outputs, leaves))
+
+    def _encoded(self, units: Sequence[Unit], batches: Sequence[Sequence[int]]) -> Iterator[list[Encoded]]:
+        """The mini-batches encoded, each while the one before is being computed."""
+
+        def encode(batch: Sequence[int]) -> list[Encoded]:
+            return [units[place].encode() for place in batch]
+
+        with ThreadPoolExecutor(1, thread_name_prefix="encode") as pool:
+            ahead = pool.submit(encode, batches[0]) if batches else None
+            for following in [*batches[1:], None][: len(batches)]:
+                assert ahead is not None
+                ready = ahead.result()
+                ahead = pool.submit(encode, following) if following is not None else None
+                yield ready
+
+
+def _leaf(value: Tensor) -> Tensor:
+    """An output without its graph that collects the gradient of the loss; counts collect none."""
+    return value.detach().requires_grad_(value.is_floating_point())
+
+
+def _surrogate(outputs: Mapping[str, Tensor], leaves: Mapping[str, Tensor]) -> Tensor:
+    """The scalar whose gradient is the cached one carried through ``outputs``."""
+    terms = []
+    for name, value in outputs.items():
+        if value.requires_grad:
+            leaf = leaves.get(name)
+            gradient = leaf.grad if leaf is not None else None
+            terms.append((value * (gradient if gradient is not None else torch.zeros_like(value))).sum())
+    return torch.stack(terms).sum()
+
+
+class _RandomState:
+    """The random state at a forward pass; as a context, the state there again, and afterwards what was before."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._cpu = torch.get_rng_state()
+        self._gpu = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+
+    def __enter__(self) -> None:
+        self._before = _RandomState(self._device)
+        self._restore()
+
+    def __exit__(self, *_: object) -> None:
+        self._before._restore()
+
+    def _restore(self) -> None:
+        torch.set_rng_state(self._cpu)
+        if self._gpu is not None:
+            torch.cuda.set_rng_state(self._gpu, self._device)
