@@ -35,9 +35,9 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from _training_engines import OURS, Ours, Theirs, Turn
+from _training_pairs import prepare, read_pairs
 from torch import Tensor, nn
-from training_engines import OURS, Ours, Theirs, Turn
-from training_pairs import prepare, read_pairs
 
 from moon import telemetry
 from moon.training.utilisation import flops_per_token, peak_flops
@@ -66,16 +66,18 @@ def measure(turn: Turn) -> dict[str, Any]:
     idle = _memory(device, reset=True)
     starts = range(0, len(pairs), turn.batch)
     batches = [range(start, start + turn.batch) for start in starts]
-    seconds, outcomes = [], []
+    seconds, processor_seconds, outcomes = [], [], []
     for batch, following in itertools.zip_longest(batches, batches[1:], fillvalue=()):
-        started = time.perf_counter()
+        started, worked = time.perf_counter(), time.process_time()
         outcome = step(batch, following)
         if device.type == "cuda":
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - started)
+        processor_seconds.append(time.process_time() - worked)
         outcomes.append(outcome)
     return {
         "seconds": seconds[1:],
+        "cpu_seconds": processor_seconds[1:],
         "peak_mb": _memory(device) - idle,
         "idle_mb": idle,
         "padding": 1 - sum(one["tokens"] for one in outcomes) / sum(one["padded"] for one in outcomes),
@@ -148,16 +150,15 @@ def _memory(device: torch.device, reset: bool = False) -> float:
 
 
 def turns(shared: Turn, tokens_per_side: float) -> dict[str, Turn]:
-    """Our engine, and the peer's modes at our budget and around it."""
+    """Our engine, and the peer's modes at our budget and below it: smaller mini-batches waste less on padding."""
     budget = shared.token_budget
-    rows = max(1, round(budget / tokens_per_side))
+    rows = [max(1, round(share * budget / tokens_per_side)) for share in (1, 0.5, 0.25)]
+    theirs = replace(shared, engine="theirs", mini_batch_size=rows[0])
     named = {OURS: shared}
-    for size in (rows, max(1, rows // 2)):
-        named[f"mini_batch_size={size}"] = replace(shared, engine="theirs", mini_batch_size=size)
-    for tokens in (budget, 2 * budget):
-        name = f"mini_batch_num_tokens={tokens}"
-        named[name] = replace(shared, engine="theirs", mini_batch_size=rows, mini_batch_num_tokens=tokens)
-    named[f"{name}, ahead"] = replace(named[name], ahead=True)
+    named |= {f"mini_batch_size={size}": replace(theirs, mini_batch_size=size) for size in rows}
+    for tokens in (budget, budget // 4):
+        named[f"mini_batch_num_tokens={tokens}"] = replace(theirs, mini_batch_num_tokens=tokens)
+    named[f"mini_batch_size={rows[2]}, ahead"] = replace(theirs, mini_batch_size=rows[2], ahead=True)
     return named
 
 
@@ -171,12 +172,16 @@ def main() -> None:
     parser.add_argument("--batch", type=int, help="pairs of a step; 256, with 3b 1024")
     parser.add_argument("--steps", type=int, default=3, help="timed steps of each turn, each on another batch")
     parser.add_argument("--rounds", type=int, default=2, help="turns of each engine")
-    parser.add_argument("--token-budget", type=int, help="tokens of a mini-batch, ours with padding; 4096")
+    parser.add_argument(
+        "--token-budget", type=int, help="tokens of a mini-batch, ours with padding; 2048, with 3b 4096"
+    )
     parser.add_argument("--cache-mb", type=int, default=32, help="our memory for resized pictures")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads of torch; 0 is its own choice")
     parser.add_argument("--turn", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.turn:
         turn = Turn(**json.loads(arguments.turn))
+        torch.set_num_threads(turn.threads or torch.get_num_threads())
         print(json.dumps(check(turn) if turn.engine == _CHECK else measure(turn)))
         return
     large = arguments.shape == "3b"
@@ -188,10 +193,11 @@ def main() -> None:
             folder=folder,
             device=arguments.device,
             batch=batch,
-            token_budget=arguments.token_budget or 4096,
+            token_budget=arguments.token_budget or (4096 if large else 2048),
             cache_mb=arguments.cache_mb,
             lora=large,
             bf16=large,
+            threads=arguments.threads,
         )
         same = process(replace(shared, engine=_CHECK, batch=min(batch, 32) if large else batch, bf16=False))
         print("differences: " + ", ".join(f"{name} {same[name]:.1e}" for name in _COMPARED))
@@ -214,10 +220,11 @@ def process(turn: Turn) -> dict[str, Any]:
 
 def summary(rounds: list[dict[str, Any]], batch: int) -> dict[str, Any]:
     """One engine's turns: each batch with its fastest turn, and the median of the peaks."""
-    fastest = np.min([row["seconds"] for row in rounds], axis=0)
+    fastest, least = (np.min([row[name] for row in rounds], axis=0) for name in ("seconds", "cpu_seconds"))
     return {
         **rounds[0],
         "seconds": [round(float(value), 3) for value in fastest],
+        "cpu_seconds": [round(float(value), 3) for value in least],
         "pairs_per_second": batch / float(fastest.mean()),
         "peak_mb": float(np.median([row["peak_mb"] for row in rounds])),
     }
@@ -233,16 +240,17 @@ def report(shared: Turn, measured: dict[str, dict[str, Any]], same: dict[str, fl
         for row in measured.values():
             tokens_per_second = row["pairs_per_second"] * ours["tokens_per_pair"]
             row["flops_utilisation"] = tokens_per_second * ours["flops_per_token"] / ours["peak_flops"]
-    print(f"{'engine':40} {'pairs/s':>8} {'peak MB':>8} {'padding':>8} {'loss':>8} {'FLOPs':>6}")
+    print(f"{'engine':40} {'pairs/s':>8} {'CPU s':>7} {'peak MB':>8} {'padding':>8} {'loss':>8} {'FLOPs':>6}")
     for name, row in measured.items():
         used = f"{row['flops_utilisation']:6.1%}" if "flops_utilisation" in row else "     -"
         print(
-            f"{name:40} {row['pairs_per_second']:8.1f} {row['peak_mb']:8.0f} {row['padding']:8.1%} "
-            f"{row['loss']:8.4f} {used}"
+            f"{name:40} {row['pairs_per_second']:8.1f} {np.mean(row['cpu_seconds']):7.2f} {row['peak_mb']:8.0f} "
+            f"{row['padding']:8.1%} {row['loss']:8.4f} {used}"
         )
     line = {
         "ratio": round(ours["pairs_per_second"] / peers[fastest]["pairs_per_second"], 3),
         "ratio_of": f"pairs a second of ours over {fastest}, the peer's fastest setting",
+        "cpu_ratio": round(float(np.sum(peers[fastest]["cpu_seconds"]) / np.sum(ours["cpu_seconds"])), 3),
         "memory_ratio": round(ours["peak_mb"] / peers[fastest]["peak_mb"], 3),
         "memory_ratio_to_smallest": round(ours["peak_mb"] / peers[smallest]["peak_mb"], 3),
         "smallest": smallest,

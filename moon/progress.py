@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable
 from typing import TypeVar
@@ -20,3 +21,9 @@ def track(items: Iterable[T], description: str, total: int | None = None) -> Ite
     from rich.progress import track as rich_track
 
     return rich_track(items, description, total=total, console=Console(stderr=True), transient=True)
+
+
+def quiet_libraries() -> None:
+    """Keeps the bars of Hugging Face's libraries to terminals too; call it before they are imported."""
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

@@ -25,6 +25,7 @@ from moon import telemetry
 from moon.catalog.store import Catalog
 from moon.config import Params, load_params, to_dict, to_json
 from moon.steps import configure
+from moon.threads import wait_asleep
 from pipelines import local, summary
 from pipelines.catalogue import prepare
 from pipelines.train import moon_train
@@ -36,6 +37,7 @@ _WIDTH = 100
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the demo; returns 0 where every step ran and the model passed its gate."""
     telemetry.disable()
+    wait_asleep()
     options = _options(arguments)
     # On this stream also while a run redirects the output of its tasks.
     console = Console(file=sys.stdout, highlight=False, markup=False)

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS = [
-    {"moon.config", "moon.progress", "moon.telemetry", "moon.vision"},
+    {"moon.config", "moon.progress", "moon.telemetry", "moon.threads", "moon.vision"},
     {"moon.model", "moon.catalog", "moon.retrieval", "moon.cluster"},
     {"moon.items"},
     {"moon.training", "moon.evaluation", "moon.serving", "moon.monitoring"},
@@ -21,7 +21,7 @@ FLOORS = [
 ]
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 # Plain helpers of floor 1 that the rooms beside them use too.
-OPEN = {"moon", "moon.config", "moon.progress", "moon.telemetry"}
+OPEN = {"moon", "moon.config", "moon.progress", "moon.telemetry", "moon.threads"}
 SOURCES = sorted(path for folder in ("moon", "components", "pipelines") for path in (ROOT / folder).rglob("*.py"))
 
 

@@ -32,8 +32,12 @@ def evaluate(
     from moon.steps import evaluate as step
     from moon.steps.flat import write_numbers
 
-    models = {"model": Path(trained.path) / "model", "baseline": Path(baseline.path)}
-    data = {"catalog": Path(catalog.path), "regions": Path(regions.path)}
-    out = Path(evaluation.path)
-    result = step.run(**data, **models, params=from_json(EvaluationParams, params), out=out)
+    result = step.run(
+        catalog=Path(catalog.path),
+        regions=Path(regions.path),
+        model=Path(trained.path) / "model",
+        baseline=Path(baseline.path),
+        params=from_json(EvaluationParams, params),
+        out=Path(evaluation.path),
+    )
     metrics.metadata.update(write_numbers(result, Path(metrics.path)))

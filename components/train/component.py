@@ -21,7 +21,7 @@ def train(
 
     Args:
         catalog: The catalogue.
-        regions: Core regions of its pictures.
+        regions: Its core regions.
         negatives: Hard negatives.
         augmented: Edited pictures and enriched titles.
         start: The model to start from.
@@ -36,8 +36,14 @@ def train(
     from moon.steps import train as step
     from moon.steps.flat import write_numbers
 
-    paths = {"catalog": catalog, "regions": regions, "negatives": negatives, "model": start, "augmented": augmented}
-    inputs = {name: Path(artifact.path) for name, artifact in paths.items()}
-    sections = {"params": from_json(TrainingParams, params), "objectives": from_json(ObjectivesParams, objectives)}
-    result = step.run(**inputs, **sections, out=Path(trained.path))
+    result = step.run(
+        catalog=Path(catalog.path),
+        regions=Path(regions.path),
+        negatives=Path(negatives.path),
+        augmented=Path(augmented.path),
+        model=Path(start.path),
+        params=from_json(TrainingParams, params),
+        objectives=from_json(ObjectivesParams, objectives),
+        out=Path(trained.path),
+    )
     metrics.metadata.update(write_numbers(result, Path(metrics.path)))

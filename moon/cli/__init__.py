@@ -19,6 +19,8 @@ from moon.cli import ablate, augment, data, export, model, serve
 from moon.cli.options import AsJson, Changes, ParamsFile, load
 from moon.cli.output import FAILED_INPUT, FAILED_RUN, error
 from moon.config import to_dict
+from moon.progress import quiet_libraries
+from moon.threads import wait_asleep
 
 DEBUG: Final = "MOON_DEBUG"
 EXTRAS: Final = {
@@ -69,6 +71,8 @@ def params(params_file: ParamsFile = None, changes: Changes = None, as_json: AsJ
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit code; a user's mistake is one line, not a stack trace."""
     telemetry.disable()
+    wait_asleep()
+    quiet_libraries()
     try:
         app(args=None if arguments is None else list(arguments), prog_name="moon")
     except SystemExit as ending:

@@ -67,7 +67,7 @@ def add_lora(model: MoonModel, rank: int, alpha: float) -> PeftModel:
         raise ValueError("the model has LoRA deltas already; merge them with merge_lora first")
     config = LoraConfig(
         r=rank,
-        lora_alpha=alpha,  # type: ignore[arg-type]  # it is only divided by the rank
+        lora_alpha=alpha,
         target_modules=_ATTENTION if model.experts else _ATTENTION_AND_DENSE,
         target_parameters=list(_EXPERTS) if model.experts else None,
     )

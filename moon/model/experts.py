@@ -20,8 +20,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-_BLOCK = 1 << 20
+_BLOCK = 1 << 19
 """Numbers in the gate and up projections of one block, unless a single expert has more."""
+_FEW = 256
+"""Pairs of a block up to which its products are one batched product."""
 
 
 def expert_feed_forward(
@@ -80,8 +82,8 @@ class _ExpertFeedForward(torch.autograd.Function):
         for (experts, rows), token_N, weight_N1 in zip(blocks, tokens, weights, strict=True):
             gate_up_NG = _products(hidden_TD.index_select(0, token_N), gate_up_EGD[experts].mT, rows)
             gate_NF, up_NF = gate_up_NG.chunk(2, dim=-1)
-            inner_NF = functional.silu(gate_NF).mul_(up_NF).mul_(weight_N1)
-            out_TD.index_add_(0, token_N, _products(inner_NF, down_EDF[experts].mT, rows))
+            inner_NF = functional.silu(gate_NF).mul_(up_NF)
+            out_TD.index_add_(0, token_N, _products(inner_NF, down_EDF[experts].mT, rows).mul_(weight_N1))
             if keep:
                 kept.append(gate_up_NG)
         ctx.save_for_backward(hidden_TD, token_A, weight_A, gate_up_EGD, down_EDF, *kept)
@@ -109,7 +111,7 @@ class _ExpertFeedForward(torch.autograd.Function):
             if grad_weight_A is not None:
                 grad_weight_A[pairs] = torch.linalg.vecdot(grad_inner_NF, inner_NF)
             if grad_down_EDF is not None:
-                _outer_products(grad_ND, inner_NF.mul_(weight_N1), rows, grad_down_EDF[experts])
+                _outer_products(grad_ND.mul_(weight_N1), inner_NF, rows, grad_down_EDF[experts])
             grad_inner_NF.mul_(weight_N1)
             grad_gate_up_NG = torch.empty_like(gate_up_NG)
             grad_gate_NF, grad_up_NF = grad_gate_up_NG.chunk(2, dim=-1)
@@ -139,11 +141,25 @@ def _cut(pairs_A: Tensor, blocks: list[tuple[slice, list[int]]]) -> tuple[Tensor
 
 
 def _products(rows_NI: Tensor, weight_EIO: Tensor, rows: list[int]) -> Tensor:
-    """Each expert's rows times its matrix: (N, I), (E, I, O) -> (N, O)."""
+    """Each expert's rows times its matrix: (N, I), (E, I, O) -> (N, O).
+
+    A few rows an expert are padded to one batched product, whose matrices the cores share out; many are not.
+    """
+    longest = max(rows)
+    if len(rows_NI) <= _FEW and 0 < longest * len(rows) <= 2 * len(rows_NI):
+        slots_N = _slots(tuple(rows), longest).to(rows_NI.device)
+        padded_EMI = rows_NI.new_zeros(len(rows) * longest, rows_NI.shape[1]).index_copy_(0, slots_N, rows_NI)
+        return torch.bmm(padded_EMI.view(len(rows), longest, -1), weight_EIO).flatten(0, 1).index_select(0, slots_N)
     out_NO = rows_NI.new_empty(len(rows_NI), weight_EIO.shape[-1])
     for left, right, out in zip(rows_NI.split(rows), weight_EIO.unbind(), out_NO.split(rows), strict=True):
         torch.mm(left, right, out=out)
     return out_NO
+
+
+@functools.lru_cache(maxsize=64)
+def _slots(rows: tuple[int, ...], longest: int) -> Tensor:
+    """(N,) place of each row where every expert's rows are padded to ``longest``."""
+    return torch.cat([torch.arange(count) + expert * longest for expert, count in enumerate(rows)])
 
 
 def _outer_products(left_NO: Tensor, right_NI: Tensor, rows: list[int], out_EOI: Tensor) -> None:

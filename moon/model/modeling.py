@@ -19,8 +19,8 @@ from transformers.utils import ModelOutput
 from moon.model.configuration import MoonConfig
 from moon.model.item import OBJECTIVES, TokenType
 from moon.model.moe import MixtureOfExperts, guide
-from moon.model.norm import slim_norms
 from moon.model.positions import Grid
+from moon.model.slim import slim
 from moon.model.vision import pack, see
 
 
@@ -81,7 +81,7 @@ class MoonModel(PreTrainedModel):
         if config.fusion == "late":
             self.picture_projection = nn.Linear(config.backbone.vision_config.out_hidden_size, text.hidden_size)
         pack(self.backbone.visual, config.image_mean, config.image_std)
-        slim_norms(self.backbone)
+        slim(self.backbone)
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 
 from moon import telemetry
+from moon.threads import wait_asleep
 
 if __name__ == "__main__":
     telemetry.disable()
+    wait_asleep()
     from moon.serving.server import main
 
     sys.exit(main())

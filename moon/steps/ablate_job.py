@@ -17,6 +17,7 @@ from typing import Final
 from moon import telemetry
 from moon.config import Params, from_dict, to_dict
 from moon.steps.outcome import METRICS
+from moon.threads import wait_asleep
 
 _JOB: Final = "job.json"
 _LOG = logging.getLogger(__name__)
@@ -132,6 +133,7 @@ def _once(folder: Path, step: Callable[[Path], object]) -> None:
 def main(folder: Path) -> int:
     """Does the job of a folder and returns the exit code; the last line that it logs says what went wrong."""
     telemetry.disable()
+    wait_asleep()
     logging.basicConfig(level=logging.INFO)
     job = Job.load(folder)
     try:

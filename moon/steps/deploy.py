@@ -18,9 +18,9 @@ from moon.config import RegionsParams, ServingParams
 from moon.steps import outcome
 
 if TYPE_CHECKING:
+    from moon.items import ItemSource
     from moon.model import Embedder
     from moon.serving.client import Client
-    from moon.items import ItemSource
 
 ARTEFACT, SERVER = "artefact", "server"
 """Folders in the step's output: the search artefact, and the process's state and log."""
@@ -69,9 +69,9 @@ def run(
         DeploymentError: the server did not start; the message ends with its log.
         RuntimeError: it gave a wrong answer or none; it is stopped then.
     """
+    from moon.items import ItemSource
     from moon.model import Embedder
     from moon.serving.client import Client
-    from moon.items import ItemSource
 
     stop(out)
     embedder = Embedder.load(model)

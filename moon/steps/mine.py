@@ -10,10 +10,10 @@ import numpy as np
 from moon.catalog.schema import NEGATIVES
 from moon.catalog.store import write_table
 from moon.config import MiningParams
+from moon.items import ItemSource, purchases_of, query_key
 from moon.model import Embedder
 from moon.retrieval.mining import mine
 from moon.steps import outcome
-from moon.items import ItemSource, purchases_of, query_key
 
 
 @dataclass(frozen=True, kw_only=True)

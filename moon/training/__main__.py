@@ -12,20 +12,26 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from moon import telemetry
 from moon.config import load_params
+from moon.progress import quiet_libraries
+from moon.threads import wait_asleep
 from moon.training import exits
 
 
 def main(args: Sequence[str] | None = None) -> int:
     """Runs the job that ``args`` name and returns its exit code."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(exits.INTERRUPTED))  # until training answers it by itself
     given = list(sys.argv[1:] if args is None else args)
     options = _parser().parse_args(given)
     telemetry.disable()
+    wait_asleep()
+    quiet_libraries()
     first = os.environ.get("RANK", "0") == "0"
     logging.basicConfig(level=logging.INFO if first else logging.WARNING, format="%(message)s", stream=sys.stderr)
     from moon.training.distributed import launched

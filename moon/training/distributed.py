@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -133,6 +134,7 @@ def zero_engine(model: nn.Module, optimizer: torch.optim.Optimizer, params: Trai
     Gradients add up over any number of backward passes and are averaged over the processes in ``engine.step()``.
     """
     os.environ.setdefault("DS_ACCELERATOR", world.device.type)
+    warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")  # calls of DeepSpeed's
     import deepspeed
     from deepspeed.ops import __compatible_ops__
 

@@ -3,13 +3,14 @@
 A contrastive loss needs all embeddings of a batch at once, but their activations do not fit. So (Gao et al., "Scaling
 Deep Contrastive Learning Batch Size under Memory Limited Setup", RepL4NLP 2021):
 
-1. every mini-batch but the last is embedded without activations;
+1. every mini-batch but the last ones is embedded without activations;
 2. the loss and its gradient with respect to each embedding are computed;
-3. every mini-batch is embedded again, now with activations, under the random state of its first pass, and the cached
-   gradient is carried through it.
+3. each of those mini-batches is embedded again, now with activations, under the random state of its first pass, and
+   the cached gradient is carried through it.
 
-The last mini-batch keeps the activations of its first pass, which saves one forward pass; a batch that fits the budget
-is therefore one plain forward and backward pass. Pictures are decoded for the mini-batch that needs them, by a thread
+As many of the last mini-batches as fit the token budget together keep the activations of their first pass, which saves
+their second one; a batch that fits is therefore one plain forward and backward pass, without padding short items to
+the longest. Pictures are decoded for the mini-batch that needs them, by a thread
 that works while the one before is computed.
 """
 
@@ -43,10 +44,10 @@ class GradientCache:
     Args:
         forward: maps encoded units to tensors whose first dimension is the unit.
         backward: adds the gradient of a scalar to the parameters'.
-        token_budget: most tokens of a mini-batch, padding included.
+        token_budget: most tokens, padding included, whose activations are in memory at a time.
         device: of the forward pass, whose random state is replayed.
         agree: maps this process's number of mini-batches to the one that all must do, where forward or backward are
-            collective (ZeRO-3); the identity for one process.
+            collective (ZeRO-2 and 3); None where they are not.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class GradientCache:
         backward: Callable[[Tensor], None],
         token_budget: int,
         device: torch.device,
-        agree: Callable[[int], int] = lambda count: count,
+        agree: Callable[[int], int] | None = None,
     ) -> None:
         self._forward, self._backward, self._agree = forward, backward, agree
         self._token_budget, self._device = token_budget, device
@@ -72,13 +73,16 @@ class GradientCache:
         """
         lengths = [unit.length for unit in units]
         batches = fill(lengths, self._token_budget)
-        batches = fill(lengths, self._token_budget, at_least=self._agree(len(batches)))
-        wanted = self._agree(len(batches))
+        wanted = len(batches)
+        if self._agree is not None:
+            batches = fill(lengths, self._token_budget, at_least=self._agree(len(batches)))
+            wanted = self._agree(len(batches))
+        replayed = len(batches) - self._kept(batches, lengths)
         states: list[_RandomState] = []
         cached: list[Outputs] = []
         for number, encoded in enumerate(self._encoded(units, batches)):
             states.append(_RandomState(self._device))
-            live = number == len(batches) - 1
+            live = number >= replayed
             with torch.set_grad_enabled(live):
                 outputs = dict(self._forward(encoded))
             cached.append(outputs if live else {name: _leaf(value) for name, value in outputs.items()})
@@ -93,15 +97,31 @@ class GradientCache:
         }
         self._backward(loss(whole))
         del whole
-        self._replay(units, batches[:-1], states, cached)
+        self._replay(units, batches[:replayed], states, cached)
         for _ in range(wanted - len(batches)):
             self._backward(_surrogate(self._forward([units[batches[-1][-1]].encode()]), {}))
-        return CacheReport(wanted, sum(lengths), sum(len(b) * max(lengths[place] for place in b) for b in batches))
+        return CacheReport(wanted, sum(lengths), sum(_padded(batch, lengths) for batch in batches))
+
+    def _kept(self, batches: list[list[int]], lengths: Sequence[int]) -> int:
+        """How many of the last mini-batches keep their activations: one, or as many as fit the budget together.
+
+        Where processes keep step it is one in each, so that all do the same number of passes.
+        """
+        if self._agree is not None:
+            return 1
+        kept, tokens = 1, _padded(batches[-1], lengths)
+        for batch in reversed(batches[:-1]):
+            tokens += _padded(batch, lengths)
+            if tokens > self._token_budget:
+                break
+            kept += 1
+        return kept
 
     def _replay(
         self, units: Sequence[Unit], batches: list[list[int]], states: list[_RandomState], cached: list[Outputs]
     ) -> None:
-        for number, encoded in enumerate(self._encoded(units, batches)):
+        # Backwards, so that what was encoded last, and may still be cached, is needed first.
+        for number, encoded in zip(reversed(range(len(batches))), self._encoded(units, batches[::-1]), strict=True):
             with states[number]:
                 outputs = self._forward(encoded)
             leaves, cached[number] = cached[number], {}
@@ -120,6 +140,11 @@ class GradientCache:
                 ready = ahead.result()
                 ahead = pool.submit(encode, following) if following is not None else None
                 yield ready
+
+
+def _padded(batch: Sequence[int], lengths: Sequence[int]) -> int:
+    """Tokens of a mini-batch once each unit is as long as the longest."""
+    return len(batch) * max(lengths[place] for place in batch)
 
 
 def _leaf(value: Tensor) -> Tensor:

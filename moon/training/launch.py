@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from collections.abc import Sequence
@@ -17,8 +18,6 @@ from moon.training.run import Job
 
 def arguments(job: Job, params: TrainingParams, objectives: ObjectivesParams) -> list[str]:
     """Command-line arguments of ``python -m moon.training`` that name the job."""
-    import json
-
     paths = {name: value for name, value in vars(job).items() if value is not None}
     changes = {"training": to_dict(params), "objectives": to_dict(objectives)}
     return [
@@ -43,6 +42,7 @@ def launch(args: Sequence[str], processes: int) -> int:
         min_nodes=1,
         max_nodes=1,
         nproc_per_node=processes,
+        run_id="moon",
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
         max_restarts=0,

@@ -77,7 +77,11 @@ def _mlflow(uri: str, name: str, recipe: dict[str, str]) -> Iterator[Callable[[R
     mlflow.set_experiment("moon")
     with mlflow.start_run(run_name=name):
         mlflow.log_params(recipe)
-        yield lambda row: mlflow.log_metrics(row, step=int(row["step"]))
+
+        def record(row: Row) -> None:
+            mlflow.log_metrics(row, step=int(row["step"]))
+
+        yield record
 
 
 def _trainjob_status(steps: int) -> Callable[[Row], None]:

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from moon.model.processing import Encoded
+
+_SIMILAR: Final = 0.5
+"""A unit shorter than this share of a mini-batch's longest starts the next one ..."""
+_SMALLEST: Final = 1 / 8
+"""... unless the mini-batch is still smaller than this share of the budget: many tiny ones cost more than padding."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +46,9 @@ def fill(lengths: Sequence[int], token_budget: int, at_least: int = 1) -> list[l
     order = sorted(range(len(lengths)), key=lambda place: (-lengths[place], place))
     batches: list[list[int]] = []
     for place in order:
-        if batches and lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= token_budget:
+        longest, count = (lengths[batches[-1][0]], len(batches[-1])) if batches else (0, 0)
+        similar = lengths[place] >= _SIMILAR * longest or longest * count < _SMALLEST * token_budget
+        if batches and similar and longest * (count + 1) <= token_budget:
             batches[-1].append(place)
         else:
             batches.append([place])

@@ -89,7 +89,7 @@ def train(job: Job, params: TrainingParams, objectives: ObjectivesParams) -> Non
             lora_alpha=params.lora_alpha,
         )
         if params.checkpoint_activations:
-            embedder.model.gradient_checkpointing_enable({"use_reentrant": False})
+            embedder.model.activation_checkpointing_enable({"use_reentrant": False})
         trainer = Trainer(model, embedder.processor, pairs, params, objectives, job.out, fingerprint, world)
         trainer.train()
         with trainer.whole_weights():
@@ -120,6 +120,11 @@ def read_pairs(job: Job, processor: MoonProcessor, cache_mb: int) -> Pairs:
     mined = _negatives(job, source)
     cache = EncodedCache(cache_mb * 2**20)
 
+    def read(product_id: str, view: View, draw: int) -> Item:
+        if view == "text":  # nothing to decode
+            return source.product_text(product_id, draw)
+        return source.product(product_id, draw).view(view)
+
     def query(row: int, view: View) -> Unit:
         dropped = {"text": "query_image_id", "image": "query_text"}.get(view)
         interaction = {**rows[row], dropped: None} if dropped else rows[row]
@@ -135,9 +140,7 @@ def read_pairs(job: Job, processor: MoonProcessor, cache_mb: int) -> Pairs:
             return None
         return Unit(
             length=processor.length(text, *sizes),
-            encode=lambda: cache.get(
-                (product_id, view, draw), lambda: processor.encode(source.product(product_id, draw).view(view))
-            ),
+            encode=lambda: cache.get((product_id, view, draw), lambda: processor.encode(read(product_id, view, draw))),
         )
 
     return Pairs(

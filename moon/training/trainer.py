@@ -8,16 +8,17 @@ import math
 import shutil
 import signal
 import threading
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from moon.config import ObjectivesParams, TrainingParams, to_dict
-from moon.model import MoonModel, MoonProcessor
+from moon.model import Item, MoonModel, MoonProcessor
 from moon.model.processing import Encoded
 from moon.progress import track
 from moon.training.checkpoint import newest_checkpoint, save_checkpoint
@@ -75,13 +76,16 @@ class Trainer:
         self._flops = flops_per_token(self.core)
         self.objectives = Objectives(objectives, self.core.config.embedding_size).to(self.world.device)
         self._bank = MemoryBank(objectives.memory_batches) if objectives.memory_batches else None
+        # ZeRO-2 and 3 communicate within forward and backward, so every process must touch the same weights in turn.
+        self._in_step = params.zero_stage >= 2
+        self._everything = processor.encode(Item(title="-", images=(Image.new("RGB", (64, 64)),)))
         self._optimisation = Optimisation(model, self.objectives, params, self.world)
         self._cache = GradientCache(
             self._forward,
             self._optimisation.backward,
             params.token_budget,
             self.world.device,
-            self.world.largest if params.zero_stage == 3 else lambda count: count,
+            self.world.largest if self._in_step else None,
         )
         self._fruitless = 0
 
@@ -131,8 +135,8 @@ class Trainer:
     def _train_step(self, batches: list[list[int]], meter: Meter) -> Row:
         """One optimiser step on the purchases of one or more batches."""
         params = self.params
-        parts: Counter[str] = Counter()
-        weights: Counter[str] = Counter()
+        parts: defaultdict[str, float] = defaultdict(float)
+        weights: defaultdict[str, float] = defaultdict(float)
         for number, rows in enumerate(batches):
             plan = plan_batch(
                 self.pairs,
@@ -201,11 +205,12 @@ class Trainer:
 
     def _forward(self, encoded: list[Encoded]) -> Outputs:
         device = self.world.device
-        batch = {name: tensor.to(device, non_blocking=True) for name, tensor in self.processor.collate(encoded).items()}
+        filled = [*encoded, self._everything] if self._in_step else encoded
+        batch = {name: tensor.to(device, non_blocking=True) for name, tensor in self.processor.collate(filled).items()}
         mixed = self.params.precision == "bf16" and not self.params.zero_stage  # DeepSpeed casts by itself
         with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
             output = self._optimisation.module(**batch)
-        return {name: value for name, value in output.items() if value is not None}
+        return {name: value[: len(encoded)] for name, value in output.items() if value is not None}
 
     def _write(self, folder: Path) -> None:
         """Writes this process's part of a checkpoint."""

@@ -27,7 +27,7 @@ def params_with(**changes: Any) -> ModelParams:
     return dataclasses.replace(TINY_MODEL, **changes)
 
 
-def pretrained(family: tuple[MoonModel, MoonProcessor], folder: Path, head: bool) -> torch.nn.Module:
+def pretrained(family: tuple[MoonModel, MoonProcessor], folder: Path, head: bool) -> Any:
     """Saves a checkpoint as the hub has it, in bfloat16; returns the backbone in it."""
     model, processor = family
     torch.manual_seed(5)

@@ -9,12 +9,14 @@ from moon.model import experts
 from moon.model.experts import expert_feed_forward
 
 WIDTH, FEED_FORWARD = 8, 16
-SIZES = {"uneven": [5, 0, 9, 2], "one": [0, 0, 16, 0], "none": [0, 0, 0, 0]}
+SIZES = {"even": [4, 5, 3, 4], "uneven": [5, 0, 9, 2], "one": [0, 0, 16, 0], "none": [0, 0, 0, 0]}
 
 
-@pytest.fixture(autouse=True, params=[1, 1 << 20], ids=["block-each", "one-block"])
+@pytest.fixture(autouse=True, params=[(1, 0), (1 << 19, 0), (1 << 19, 256)], ids=["block-each", "one-block", "batched"])
 def block(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(experts, "_BLOCK", request.param)
+    """Every way of cutting up the work."""
+    monkeypatch.setattr(experts, "_BLOCK", request.param[0])
+    monkeypatch.setattr(experts, "_FEW", request.param[1])
 
 
 def inputs(sizes: list[int], dtype: torch.dtype = torch.float64) -> tuple[Tensor, ...]:

@@ -30,6 +30,7 @@ def late(family: str) -> Built:
 
 def loss(output: MoonOutput) -> Tensor:
     """Uses every output that carries a gradient."""
+    assert output.embedding is not None
     total = (output.embedding[0] @ output.embedding[1:].T).sum()
     for value in (output.router_probs, output.objective, output.sparsity):
         if value is not None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
@@ -136,7 +137,8 @@ def test_views_of_an_encoding_are_the_encodings_of_the_views(processor: MoonProc
 @pytest.mark.parametrize("name", ["image_pixels", "crop_pixels"])
 def test_budget_below_a_merged_patch_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=rf"model\.{name} must be at least 1024"):
-        build(dataclasses.replace(FAMILIES["qwen3_vl"], **{name: 900}), ["mug"])
+        changes: dict[str, Any] = {name: 900}
+        build(dataclasses.replace(FAMILIES["qwen3_vl"], **changes), ["mug"])
 
 
 def test_text_that_looks_like_a_special_token_is_text(processor: MoonProcessor) -> None:

@@ -12,9 +12,9 @@ import pytest
 from moon.catalog.store import Catalog
 from moon.cluster.deployment import Endpoint, LocalDeployment, free_ports
 from moon.config import RegionsParams
+from moon.items import ItemSource
 from moon.model import Embedder
 from moon.serving import artefact
-from moon.items import ItemSource
 from tests.serving.running import LIMITS, Server, command
 
 

@@ -15,9 +15,9 @@ import numpy as np
 from moon.catalog.store import Catalog
 from moon.cluster.deployment import Endpoint
 from moon.config import ServingParams
+from moon.items import ItemSource
 from moon.model import Embedder
 from moon.serving.query import Query
-from moon.items import ItemSource
 
 LIMITS = ServingParams(
     max_body_bytes=400_000,

@@ -13,10 +13,10 @@ import pytest
 from moon.catalog.store import Catalog
 from moon.cluster.deployment import DeploymentError, LocalDeployment
 from moon.config import RegionsParams, ServingParams
+from moon.items import ItemSource
 from moon.model import Embedder
 from moon.steps import deploy, outcome
 from moon.steps.deploy import DeployResult
-from moon.items import ItemSource
 
 
 @pytest.fixture(scope="module")

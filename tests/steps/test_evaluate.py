@@ -9,9 +9,9 @@ import pytest
 from moon.catalog.store import Catalog, read_table
 from moon.config import EvaluationParams
 from moon.evaluation.tasks import DIRECTIONS
+from moon.items import ItemSource
 from moon.model import Embedder
 from moon.steps import evaluate
-from moon.items import ItemSource
 
 PARAMS = EvaluationParams(bootstrap_samples=50, max_queries=12, examples=6)
 

@@ -147,5 +147,4 @@ def test_pictures_of_few_minibatches_are_in_memory_at_a_time(start: Model, units
     budget = 60
     GradientCache(forward, Tensor.backward, budget, torch.device("cpu")).run([watched(one) for one in units], loss)
     largest = max(map(len, fill([one.length for one in units], budget)))
-    assert len(units) > 4 * largest
-    assert most <= 3 * largest, "the one computed, the one ahead, and the one being released"
+    assert most <= 3 * largest < len(units), "the one computed, the one ahead, and the one being released"

@@ -68,9 +68,7 @@ def controller() -> Iterator[HTTPServer]:
     server.server_close()
 
 
-def test_progress_goes_to_the_trainjob(
-    tmp_path: Path, controller: HTTPServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_progress_goes_to_the_trainjob(tmp_path: Path, controller: HTTPServer, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "token").write_text("secret")
     monkeypatch.setenv("KUBEFLOW_TRAINER_SERVER_URL", f"http://127.0.0.1:{controller.server_port}/status")
     monkeypatch.setenv("KUBEFLOW_TRAINER_SERVER_TOKEN", str(tmp_path / "token"))

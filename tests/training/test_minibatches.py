@@ -18,7 +18,7 @@ def test_every_unit_is_in_one_minibatch_within_the_budget(lengths: list[int], bu
     assert len(batches) >= min(at_least, len(lengths))
 
 
-@given(lengths=LENGTHS, budget=st.integers(60, 300))
+@given(lengths=LENGTHS, budget=st.integers(60, 3000))
 def test_longest_first_and_little_padding(lengths: list[int], budget: int) -> None:
     batches = fill(lengths, budget)
     longest = [max(lengths[place] for place in batch) for batch in batches]

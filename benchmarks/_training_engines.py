@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
+from _training_pairs import MODEL, Pair, PictureProcessor, Side
 from PIL import Image
 from torch import Tensor, nn
-from training_pairs import MODEL, Pair, PictureProcessor, Side
 from transformers import AutoProcessor, Qwen2_5_VLConfig
 
 from moon.config import ObjectivesParams
@@ -44,6 +44,7 @@ class Turn:
     cache_mb: int
     lora: bool
     bf16: bool
+    threads: int
     mini_batch_size: int = 32
     mini_batch_num_tokens: int | None = None
     ahead: bool = False
@@ -94,7 +95,9 @@ class Ours:
 
     def _unit(self, key: tuple[object, str], side: Side) -> Unit:
         return Unit(
-            length=self.processor.length(Item(title=side.text), [size for _, *size in side.pictures]),
+            length=self.processor.length(
+                Item(title=side.text), [(width, height) for _, width, height in side.pictures]
+            ),
             encode=lambda: self._kept.get(key, lambda: self.processor.encode(_item(side))),
         )
 
@@ -131,8 +134,8 @@ class Theirs:
             mini_batch_size=turn.mini_batch_size,
             mini_batch_num_tokens=turn.mini_batch_num_tokens,
         )
-        self._counts = {"tokens": 0, "padded": 0}
-        self._counter: Any = body.register_forward_pre_hook(self._count)
+        self._padded = 0
+        body.register_forward_pre_hook(self._count)
         self._ahead = ThreadPoolExecutor(1) if turn.ahead else None
         self._prepared: dict[tuple[int, ...], Any] = {}
 
@@ -145,12 +148,13 @@ class Theirs:
             {name: x.to(self._turn.device) if isinstance(x, Tensor) else x for name, x in column.items()}
             for column in features
         ]
-        with torch.autocast(self._turn.device, torch.bfloat16, enabled=self._turn.bf16):
-            self._counts.update(tokens=0, padded=0)
+        with torch.autocast(torch.device(self._turn.device).type, torch.bfloat16, enabled=self._turn.bf16):
+            self._padded = 0
             loss = self._loss(moved, None)
-            counted = dict(self._counts)
+            padded = self._padded  # the backward pass embeds again
             loss.backward()
-        return {"loss": float(loss.detach()), **counted}
+        tokens = sum(int(column["attention_mask"].sum()) for column in features)
+        return {"loss": float(loss.detach()), "tokens": tokens, "padded": padded}
 
     def token_ids(self, row: int) -> list[list[int]]:
         """Token ids of the query and the product of a pair."""
@@ -160,9 +164,7 @@ class Theirs:
         return [self.model.preprocess([_message(self._rows[row][column]) for row in rows]) for column in (0, 1)]
 
     def _count(self, _: nn.Module, inputs: tuple[dict[str, Any], ...]) -> None:
-        mask_BS = inputs[0]["attention_mask"]
-        self._counts["tokens"] += int(mask_BS.sum())
-        self._counts["padded"] += mask_BS.numel()
+        self._padded += inputs[0]["input_ids"].numel()
 
 
 def _view(side: Side) -> View:

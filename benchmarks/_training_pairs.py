@@ -69,6 +69,8 @@ def prepare(folder: Path, shape: str, pairs: int, device: str) -> None:
     if shape == "3b":
         backbone = _shape_3b(backbone.config, device)
     backbone.save_pretrained(folder)
+    del backbone
+    torch.cuda.empty_cache()  # the measured processes need it
     processor.image_processor.size = {"shortest_edge": 28 * 28, "longest_edge": MODEL.image_pixels}
     PictureProcessor(processor.image_processor, processor.tokenizer, chat_template=_TEMPLATE).save_pretrained(folder)
     (folder / "pictures").mkdir()
