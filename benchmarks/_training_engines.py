@@ -94,10 +94,10 @@ class Ours:
         return [list(one.input_ids) for one in encoded]
 
     def _unit(self, key: tuple[object, str], side: Side) -> Unit:
+        sizes = [(width, height) for _, width, height in side.pictures]
         return Unit(
-            length=self.processor.length(
-                Item(title=side.text), [(width, height) for _, width, height in side.pictures]
-            ),
+            length=self.processor.length(Item(title=side.text), sizes),
+            patches=self.processor.patches(sizes),
             encode=lambda: self._kept.get(key, lambda: self.processor.encode(_item(side))),
         )
 

@@ -205,8 +205,8 @@ class TrainingParams(Section):
     """Purchases in a batch, over all processes."""
     accumulate: Count = 1
     """Batches whose gradients are added up before an optimiser step."""
-    token_budget: Count = 16384
-    """Tokens, padding included, whose activations are in memory at a time; it bounds memory whatever the batch size."""
+    token_budget: Count = 32768
+    """Tokens with padding, and patches of pictures, whose activations are in memory at a time, whatever the batch."""
     modality_mix: tuple[int, ...] = ()
     """Shares of image, text and both queries in a batch, such as [12, 3, 2] (MOON); empty: as they come."""
     category_batches: Share = 0.0

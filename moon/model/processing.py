@@ -158,12 +158,19 @@ class MoonProcessor(ProcessorMixin):
             image_sizes: sizes of its original pictures.
             crop_sizes: sizes of its core crops.
         """
-        total = sum(len(tokens) for _, tokens in self._text_ids(item))
+        text = sum(len(tokens) for _, tokens in self._text_ids(item))
+        return text + sum(merged + 2 for merged in self._merged(image_sizes, crop_sizes))
+
+    def patches(self, image_sizes: Sequence[tuple[int, int]] = (), crop_sizes: Sequence[tuple[int, int]] = ()) -> int:
+        """Patches that the vision tower sees of pictures of these (width, height); several are merged to a token."""
+        return self.image_processor.merge_size**2 * sum(self._merged(image_sizes, crop_sizes))
+
+    def _merged(self, image_sizes: Sequence[tuple[int, int]], crop_sizes: Sequence[tuple[int, int]]) -> Iterable[int]:
+        """Tokens of each picture, without those around it."""
         for group, _, pixels in self._groups(image_sizes, crop_sizes):
             for size in group:
                 width, height = self._size(size, pixels)
-                total += width * height // self._side**2 + 2
-        return total
+                yield width * height // self._side**2
 
     def collate(self, encoded: Sequence[Encoded]) -> dict[str, Tensor]:
         """One right-padded batch; the picture tensors are there only when there are pictures."""

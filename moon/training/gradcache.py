@@ -16,6 +16,7 @@ that works while the one before is computed.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ import torch
 from torch import Tensor
 
 from moon.model.processing import Encoded
-from moon.training.minibatches import Unit, fill
+from moon.training.minibatches import Unit, cost, fill
 
 Outputs = dict[str, Tensor]
 
@@ -44,7 +45,7 @@ class GradientCache:
     Args:
         forward: maps encoded units to tensors whose first dimension is the unit.
         backward: adds the gradient of a scalar to the parameters'.
-        token_budget: most tokens, padding included, whose activations are in memory at a time.
+        token_budget: most tokens, by `moon.training.minibatches.cost`, whose activations are in memory at a time.
         device: of the forward pass, whose random state is replayed.
         agree: maps this process's number of mini-batches to the one that all must do, where forward or backward are
             collective (ZeRO-2 and 3); None where they are not.
@@ -71,13 +72,12 @@ class GradientCache:
         Raises:
             ValueError: there are no units.
         """
-        lengths = [unit.length for unit in units]
-        batches = fill(lengths, self._token_budget)
+        batches = fill(units, self._token_budget)
         wanted = len(batches)
         if self._agree is not None:
-            batches = fill(lengths, self._token_budget, at_least=self._agree(len(batches)))
+            batches = fill(units, self._token_budget, at_least=self._agree(len(batches)))
             wanted = self._agree(len(batches))
-        replayed = len(batches) - self._kept(batches, lengths)
+        replayed = len(batches) - self._kept([cost([units[place] for place in batch]) for batch in batches])
         states: list[_RandomState] = []
         cached: list[Outputs] = []
         for number, encoded in enumerate(self._encoded(units, batches)):
@@ -100,22 +100,18 @@ class GradientCache:
         self._replay(units, batches[:replayed], states, cached)
         for _ in range(wanted - len(batches)):
             self._backward(_surrogate(self._forward([units[batches[-1][-1]].encode()]), {}))
-        return CacheReport(wanted, sum(lengths), sum(_padded(batch, lengths) for batch in batches))
+        padded = sum(len(batch) * max(units[place].length for place in batch) for batch in batches)
+        return CacheReport(wanted, sum(unit.length for unit in units), padded)
 
-    def _kept(self, batches: list[list[int]], lengths: Sequence[int]) -> int:
+    def _kept(self, costs: Sequence[int]) -> int:
         """How many of the last mini-batches keep their activations: one, or as many as fit the budget together.
 
         Where processes keep step it is one in each, so that all do the same number of passes.
         """
         if self._agree is not None:
             return 1
-        kept, tokens = 1, _padded(batches[-1], lengths)
-        for batch in reversed(batches[:-1]):
-            tokens += _padded(batch, lengths)
-            if tokens > self._token_budget:
-                break
-            kept += 1
-        return kept
+        within = [total <= self._token_budget for total in itertools.accumulate(reversed(costs))]
+        return max(1, sum(within))
 
     def _replay(
         self, units: Sequence[Unit], batches: list[list[int]], states: list[_RandomState], cached: list[Outputs]
@@ -140,11 +136,6 @@ class GradientCache:
                 ready = ahead.result()
                 ahead = pool.submit(encode, following) if following is not None else None
                 yield ready
-
-
-def _padded(batch: Sequence[int], lengths: Sequence[int]) -> int:
-    """Tokens of a mini-batch once each unit is as long as the longest."""
-    return len(batch) * max(lengths[place] for place in batch)
 
 
 def _leaf(value: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Mini-batches within a token budget, from lengths that are known before anything is decoded."""
+"""Mini-batches within a token budget, from sizes that are known before anything is decoded."""
 
 from __future__ import annotations
 
@@ -20,39 +20,48 @@ class Unit:
 
     Args:
         length: its tokens, those of its pictures included; counted from their headers.
+        patches: tokens of the vision tower, before they are merged; likewise.
         encode: reads and decodes it; called once for each forward pass.
     """
 
     length: int
+    patches: int = 0
     encode: Callable[[], Encoded]
 
 
-def fill(lengths: Sequence[int], token_budget: int, at_least: int = 1) -> list[list[int]]:
-    """Splits units into mini-batches of similar length, each within the budget once padded to its longest.
+def cost(units: Sequence[Unit]) -> int:
+    """Tokens of a mini-batch: each unit as long as the longest, and the patches that the vision tower sees."""
+    return len(units) * max(unit.length for unit in units) + sum(unit.patches for unit in units)
+
+
+def fill(units: Sequence[Unit], token_budget: int, at_least: int = 1) -> list[list[int]]:
+    """Splits units into mini-batches of similar length, each within the budget.
 
     Args:
-        lengths: tokens of each unit.
-        token_budget: most tokens of a mini-batch, padding included; a unit that is longer stands alone.
+        units: what to embed.
+        token_budget: most tokens of a mini-batch by `cost`; a unit that costs more stands alone.
         at_least: mini-batches wanted, so that processes can keep step; fewer are returned where there are fewer units.
 
     Returns:
-        Positions in ``lengths``, each once; the longest units first, so that memory peaks at the start.
+        Positions in ``units``, each once; the longest units first.
 
     Raises:
         ValueError: there is nothing to split.
     """
-    if not lengths:
+    if not units:
         raise ValueError("a batch needs at least one purchase, got none")
-    order = sorted(range(len(lengths)), key=lambda place: (-lengths[place], place))
     batches: list[list[int]] = []
-    for place in order:
-        longest, count = (lengths[batches[-1][0]], len(batches[-1])) if batches else (0, 0)
-        similar = lengths[place] >= _SIMILAR * longest or longest * count < _SMALLEST * token_budget
-        if batches and similar and longest * (count + 1) <= token_budget:
+    longest = spent = 0
+    for place in sorted(range(len(units)), key=lambda place: (-units[place].length, place)):
+        unit = units[place]
+        similar = unit.length >= _SIMILAR * longest or spent < _SMALLEST * token_budget
+        if batches and similar and spent + longest + unit.patches <= token_budget:
             batches[-1].append(place)
         else:
             batches.append([place])
-    while len(batches) < min(at_least, len(lengths)):
+            longest, spent = unit.length, 0
+        spent += longest + unit.patches
+    while len(batches) < min(at_least, len(units)):
         largest = max(range(len(batches)), key=lambda number: len(batches[number]))
         half = len(batches[largest]) // 2
         batches[largest : largest + 1] = [batches[largest][:half], batches[largest][half:]]

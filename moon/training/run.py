@@ -128,8 +128,10 @@ def read_pairs(job: Job, processor: MoonProcessor, cache_mb: int) -> Pairs:
     def query(row: int, view: View) -> Unit:
         dropped = {"text": "query_image_id", "image": "query_text"}.get(view)
         interaction = {**rows[row], dropped: None} if dropped else rows[row]
+        sizes = source.query_sizes(interaction)
         return Unit(
-            length=processor.length(Item(title=interaction["query_text"]), *source.query_sizes(interaction)),
+            length=processor.length(Item(title=interaction["query_text"]), *sizes),
+            patches=processor.patches(*sizes),
             encode=lambda: cache.get(query_key(interaction), lambda: processor.encode(source.query(interaction))),
         )
 
@@ -140,6 +142,7 @@ def read_pairs(job: Job, processor: MoonProcessor, cache_mb: int) -> Pairs:
             return None
         return Unit(
             length=processor.length(text, *sizes),
+            patches=processor.patches(*sizes),
             encode=lambda: cache.get((product_id, view, draw), lambda: processor.encode(read(product_id, view, draw))),
         )
 

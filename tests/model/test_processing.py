@@ -115,6 +115,8 @@ def test_length_is_that_of_the_encoding(
     )
     encoded = processor.encode(whole)
     assert processor.length(text, images, crops) == len(encoded)
+    if encoded.pictures:
+        assert processor.patches(images, crops) == len(processor.collate([encoded])["pixel_values"])
     assert with_crops or TokenType.CROP not in encoded.token_types
 
 

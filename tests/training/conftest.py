@@ -32,7 +32,7 @@ def unit(processor: MoonProcessor, item: Item, called: Callable[[Hashable], None
         called(item.title)
         return processor.encode(item)
 
-    return Unit(length=processor.length(item.view("text"), *sizes), encode=encode)
+    return Unit(length=processor.length(item.view("text"), *sizes), patches=processor.patches(*sizes), encode=encode)
 
 
 @pytest.fixture
