@@ -150,8 +150,11 @@ def _memory(device: torch.device, reset: bool = False) -> float:
 
 
 def turns(shared: Turn, tokens_per_side: float) -> dict[str, Turn]:
-    """Our engine, and the peer's modes at our budget and below it: smaller mini-batches waste less on padding."""
-    budget = shared.token_budget
+    """Our engine, and the peer's modes with mini-batches of about our size and below: smaller ones waste less padding.
+
+    Ours counts padding and patches of pictures, the peer's only tokens, so the peer's budget is half of ours.
+    """
+    budget = shared.token_budget // 2
     rows = [max(1, round(share * budget / tokens_per_side)) for share in (1, 0.5, 0.25)]
     theirs = replace(shared, engine="theirs", mini_batch_size=rows[0])
     named = {OURS: shared}
@@ -173,7 +176,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3, help="timed steps of each turn, each on another batch")
     parser.add_argument("--rounds", type=int, default=2, help="turns of each engine")
     parser.add_argument(
-        "--token-budget", type=int, help="tokens of a mini-batch, ours with padding; 2048, with 3b 4096"
+        "--token-budget", type=int, help="of our engine; 4096, with 3b 8192"
     )
     parser.add_argument("--cache-mb", type=int, default=32, help="our memory for resized pictures")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads of torch; 0 is its own choice")
@@ -193,7 +196,7 @@ def main() -> None:
             folder=folder,
             device=arguments.device,
             batch=batch,
-            token_budget=arguments.token_budget or (4096 if large else 2048),
+            token_budget=arguments.token_budget or (8192 if large else 4096),
             cache_mb=arguments.cache_mb,
             lora=large,
             bf16=large,

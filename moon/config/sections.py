@@ -91,6 +91,9 @@ class ModelParams(Section):
     """Family of the tiny configuration: ``qwen2_5_vl`` or ``qwen3_vl``."""
     fusion: Annotated[str, OneOf("early", "late")] = "early"
     """``early``: pictures and text are one sequence (MOON); ``late``: two towers whose embeddings are added (CLIP)."""
+    pooling: Annotated[str, OneOf("tokens", "modalities")] = "modalities"
+    """``tokens``: the embedding is the mean over all tokens (MOON); ``modalities``: pictures and text count alike
+    [R]."""
     seed: Seed = 0
     vocab_size: Count = 1536
     hidden_size: Count = 96
@@ -163,7 +166,7 @@ class ObjectivesParams(Section):
 
     temperature: Positive = 0.05
     learn_temperature: bool = False
-    query_views: Annotated[str, OneOf("as_asked", "all")] = "as_asked"
+    query_views: Annotated[str, OneOf("as_asked", "all")] = "all"
     """``as_asked`` (MOON), or ``all``: a query of both is also asked by its text and by its photo (MOON2.0)."""
     in_batch: bool = True
     """The other products of the batch are negatives."""

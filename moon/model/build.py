@@ -77,6 +77,7 @@ def upcycle(backbone: PreTrainedModel, params: ModelParams) -> MoonModel:
     config = MoonConfig(
         backbone=backbone.config.to_dict(),
         fusion=params.fusion,
+        pooling=params.pooling,
         moe_layers=params.moe_layers,
         general_experts=params.general_experts,
         experts_per_token=params.experts_per_token,

@@ -21,6 +21,8 @@ class MoonConfig(PretrainedConfig):
         backbone: configuration of the backbone, as an object or a dictionary with ``model_type``, one of
             `PIXEL_STATISTICS`.
         fusion: ``early`` (pictures and text are one sequence) or ``late`` (two towers; no experts).
+        pooling: ``tokens`` (MOON: mean over all tokens) or ``modalities``, see
+            `moon.model.modeling.modality_pool`.
         moe_layers: decoder layers whose feed-forward is a mixture of experts; negative counts from the last.
         general_experts: experts beside the category and attribute experts.
         experts_per_token: experts a routed token is sent to (top-k).
@@ -40,6 +42,7 @@ class MoonConfig(PretrainedConfig):
         self,
         backbone: PretrainedConfig | dict[str, Any] | None = None,
         fusion: str = "early",
+        pooling: str = "tokens",
         moe_layers: Sequence[int] = (-1,),
         general_experts: int = 4,
         experts_per_token: int = 2,
@@ -57,6 +60,8 @@ class MoonConfig(PretrainedConfig):
             )
         if fusion not in ("early", "late"):
             raise ValueError(f"model.fusion must be early or late, got {fusion!r}")
+        if pooling not in ("tokens", "modalities"):
+            raise ValueError(f"model.pooling must be tokens or modalities, got {pooling!r}")
         if fusion == "late" and moe_layers:
             raise ValueError(f"model.fusion: late has no experts; set model.moe_layers to [], got {list(moe_layers)}")
         layers = self.backbone.text_config.num_hidden_layers
@@ -64,6 +69,7 @@ class MoonConfig(PretrainedConfig):
         if outside:
             raise ValueError(f"model.moe_layers names layers {outside}, but the backbone has {layers}")
         self.fusion = fusion
+        self.pooling = pooling
         self.moe_layers = sorted({layer % layers for layer in moe_layers})
         self.general_experts = general_experts
         self.experts_per_token = experts_per_token

@@ -137,7 +137,9 @@ class MoonModel(PreTrainedModel):
             extra["visual_pos_masks"] = seen_BS.view_as(input_ids)
             extra["deepstack_visual_embeds"] = [feature_VD[order_V] for feature_VD in deep]
         last_BSD = self._read(hidden_BSD, position_ids, token_types=token_types, **extra)
-        return MoonOutput(embedding=mean_pool(last_BSD, attention_mask), **self._statistics())
+        modal = self.config.pooling == "modalities"
+        embedding_BD = modality_pool(last_BSD, token_types) if modal else mean_pool(last_BSD, attention_mask)
+        return MoonOutput(embedding=embedding_BD, **self._statistics())
 
     def _read(self, hidden_BSD: Tensor, position_ids: Tensor, **kwargs: Any) -> Tensor:
         """Last hidden states. Attention is causal and padding is on the right, so no real token needs a mask."""
@@ -215,3 +217,15 @@ def mean_pool(hidden_BSD: Tensor, mask_BS: Tensor) -> Tensor:
     mask_BS1 = mask_BS[..., None].float()
     mean_BD = (hidden_BSD.float() * mask_BS1).sum(1) / mask_BS1.sum(1).clamp(min=1)
     return functional.normalize(mean_BD, dim=-1)
+
+
+def modality_pool(hidden_BSD: Tensor, types_BS: Tensor) -> Tensor:
+    """Sum of the unit means over picture tokens and over text tokens, as a unit vector [R].
+
+    (B, S, D), (B, S) -> (B, D). Pictures and text count alike, however many tokens each has; in the mean over all
+    tokens a short title drowns in the tokens of the pictures.
+    """
+    pictures_BS = types_BS.eq(TokenType.IMAGE) | types_BS.eq(TokenType.CROP)
+    member_B2S = torch.stack([pictures_BS, types_BS.ge(TokenType.TITLE)], dim=1).float()
+    sums_B2D = member_B2S @ hidden_BSD.float()  # a mean's direction is its sum's
+    return functional.normalize(functional.normalize(sums_B2D, dim=-1).sum(1), dim=-1)
