@@ -227,5 +227,6 @@ def modality_pool(hidden_BSD: Tensor, types_BS: Tensor) -> Tensor:
     """
     pictures_BS = types_BS.eq(TokenType.IMAGE) | types_BS.eq(TokenType.CROP)
     member_B2S = torch.stack([pictures_BS, types_BS.ge(TokenType.TITLE)], dim=1).float()
-    sums_B2D = member_B2S @ hidden_BSD.float()  # a mean's direction is its sum's
+    with torch.autocast(hidden_BSD.device.type, enabled=False):
+        sums_B2D = member_B2S @ hidden_BSD.float()  # a mean's direction is its sum's
     return functional.normalize(functional.normalize(sums_B2D, dim=-1).sum(1), dim=-1)

@@ -111,9 +111,8 @@ class Trainer:
             stack.enter_context(_threads(params.threads))
             terminated = stack.enter_context(_sigterm())
             meter = Meter()
-            for _ in (
-                track(range(self.step, params.steps), "training") if world.first else range(self.step, params.steps)
-            ):
+            steps = range(self.step, params.steps)
+            for _ in track(steps, "training") if world.first else steps:
                 row = self._train_step([next(batches) for _ in range(params.accumulate)], meter)
                 if self.step % params.log_every == 0 or self.step == params.steps:
                     row |= meter.row(self._flops, world.device, world.size) | self.core.expert_load()

@@ -17,7 +17,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from moon.model import Embedder, Item, MoonModel, MoonProcessor
 from moon.model.build import build, upcycle
 from moon.model.item import OBJECTIVES, VIEWS
-from moon.model.modeling import MoonOutput, mean_pool
+from moon.model.modeling import MoonOutput, mean_pool, modality_pool
 from tests.conftest import TINY_MODEL
 from tests.model.conftest import FAMILIES, TEXTS, picture
 
@@ -118,7 +118,7 @@ def test_revision_follows_the_weights(built: Built, tmp_path: Path) -> None:
 
 
 def check_against_stock(dense: PreTrainedModel, processor: MoonProcessor, items: list[Item], routing: str) -> None:
-    moon = upcycle(copy.deepcopy(dense), dataclasses.replace(TINY_MODEL, routing=routing))
+    moon = upcycle(copy.deepcopy(dense), dataclasses.replace(TINY_MODEL, routing=routing, pooling="tokens"))
     hidden, mask = stock_hidden(dense, processor, items)
     expected, ours = mean_pool(hidden, mask), moon(**processor(items)).embedding
     torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-4)
@@ -187,6 +187,16 @@ def test_bfloat16_is_close_to_float32(family: str, autocast: bool, change: dict[
     assert all(value.dtype == torch.float32 for value in output.values())
     assert gradients(model, loss(output))
     torch.testing.assert_close(output.embedding, exact, atol=0.05, rtol=0)
+
+
+def test_modality_pooling_weighs_pictures_and_text_alike() -> None:
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(3, 7, 4, generator=generator)
+    types = torch.tensor([[1, 1, 1, 2, 3, 4, 5], [1, 2, 2, 0, 0, 0, 0], [3, 3, 5, 0, 0, 0, 0]])
+    unit = functional.normalize
+    picture, text = (unit(part.mean(0), dim=0) for part in (hidden[0, :4], hidden[0, 4:]))
+    expected = [picture + text, hidden[1, :3].mean(0), hidden[2, :3].mean(0)]
+    torch.testing.assert_close(modality_pool(hidden, types), torch.stack([unit(one, dim=0) for one in expected]))
 
 
 @pytest.mark.parametrize("routing", ["guided", "modality"])

@@ -55,7 +55,7 @@ def test_parts_are_what_they_say(pairs: Pairs) -> None:
 
 
 def test_as_asked_and_without_extras(pairs: Pairs) -> None:
-    plan = plan_batch(pairs, ROWS, ObjectivesParams(hard_negatives=0), (0, 1))
+    plan = plan_batch(pairs, ROWS, ObjectivesParams(query_views="as_asked", hard_negatives=0), (0, 1))
     assert len(plan.index.query_unit) == len(ROWS)
     assert plan.index.hard_QH.shape == (4, 0)
     assert (plan.index.text_unit == -1).all() and (plan.index.image_unit == -1).all()
