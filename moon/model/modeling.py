@@ -6,6 +6,7 @@ with experts, E experts that the router knows, M objectives.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -90,6 +91,11 @@ class MoonModel(PreTrainedModel):
             deviation = self.config.backbone.text_config.initializer_range
             for parameter in module.parameters(recurse=False):
                 nn.init.normal_(parameter, std=deviation)
+
+    def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
+        """Saves a checkpoint. `transformers` asks DeepSpeed on the way, which would report what device it chose."""
+        os.environ.setdefault("DS_ACCELERATOR", self.device.type)
+        super().save_pretrained(*args, **kwargs)
 
     @property
     def experts(self) -> dict[str, MixtureOfExperts]:
