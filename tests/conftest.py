@@ -9,8 +9,10 @@ import pytest
 
 from moon import telemetry
 from moon.config import ModelParams, RegionsParams, RenderParams
+from moon.threads import wait_asleep
 
 telemetry.disable()
+wait_asleep()
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 TINY_MODEL = ModelParams(

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -98,13 +99,14 @@ def test_two_processes_train_what_one_trains(
     assert summary["processes"] == 2 and not (tmp_path / "checkpoints").exists()
 
 
-@pytest.fixture
-def started(inputs: dict[str, Path], tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    long = command(inputs, tmp_path / "cut", training__steps=LONG)
-    process = subprocess.Popen(long, env=environment(), stderr=subprocess.PIPE, text=True)
-    yield process
-    process.kill()
-    process.communicate()
+@contextmanager
+def started(args: list[str]) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(args, env=environment(), stderr=subprocess.PIPE, text=True)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def wait_for_step(process: subprocess.Popen[str], out: Path, step: int) -> None:
@@ -118,26 +120,19 @@ def wait_for_step(process: subprocess.Popen[str], out: Path, step: int) -> None:
 
 
 @pytest.mark.slow
-def test_killed_and_then_terminated_it_still_ends_as_uninterrupted(
-    inputs: dict[str, Path], tmp_path: Path, started: subprocess.Popen[str]
-) -> None:
+def test_killed_and_then_terminated_it_still_ends_as_uninterrupted(inputs: dict[str, Path], tmp_path: Path) -> None:
     whole = run(inputs, tmp_path / "whole", training__steps=LONG)
     assert whole.returncode == 0, whole.stderr
     out = tmp_path / "cut"
-    wait_for_step(started, out, 7)
-    started.kill()
-    started.wait()
+    args = command(inputs, out, training__steps=LONG)
+    with started(args) as process:
+        wait_for_step(process, out, 7)
     seen = len((out / "metrics.jsonl").read_text().splitlines())
-    again = subprocess.Popen(
-        command(inputs, out, training__steps=LONG), env=environment(), stderr=subprocess.PIPE, text=True
-    )
-    try:
-        wait_for_step(again, out, seen + 3)
-        again.send_signal(signal.SIGTERM)
-        _, errors = again.communicate(timeout=120)
-    finally:
-        again.kill()
-    assert again.returncode == 75 and "error: stopped by SIGTERM after step" in errors
+    with started(args) as process:
+        wait_for_step(process, out, seen + 3)
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=120)
+    assert process.returncode == 75 and "error: stopped by SIGTERM after step" in errors
     assert "resuming from step" in errors
     last = run(inputs, out, training__steps=LONG)
     assert last.returncode == 0, last.stderr
@@ -153,13 +148,10 @@ def test_sharded_checkpoints_resume(inputs: dict[str, Path], tmp_path: Path) -> 
     whole = run(inputs, tmp_path / "whole", **changes)
     assert whole.returncode == 0, whole.stderr[-3000:]
     out = tmp_path / "cut"
-    process = subprocess.Popen(command(inputs, out, **changes), env=environment(), stderr=subprocess.PIPE, text=True)
-    try:
+    with started(command(inputs, out, **changes)) as process:
         wait_for_step(process, out, 5)
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=120)
-    finally:
-        process.kill()
     assert process.returncode == 75, errors[-3000:]
     last = run(inputs, out, **changes)
     assert last.returncode == 0 and "resuming from step" in last.stderr, last.stderr[-3000:]
@@ -169,10 +161,10 @@ def test_sharded_checkpoints_resume(inputs: dict[str, Path], tmp_path: Path) -> 
 
 
 def test_terminated_before_the_first_step_it_may_be_tried_again(inputs: dict[str, Path], tmp_path: Path) -> None:
-    process = subprocess.Popen(command(inputs, tmp_path), env=environment(), stderr=subprocess.PIPE, text=True)
-    time.sleep(1.5)
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
+    with started(command(inputs, tmp_path)) as process:
+        time.sleep(1.5)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
     assert process.returncode == 75
 
 
