@@ -23,7 +23,7 @@ EVERYTHING = Params(
 PLAIN = Params(
     model=dataclasses.replace(TINY_MODEL, moe_layers=(), crop_pixels=0),
     mining=MiningParams(category_level=1),
-    objectives=ObjectivesParams(hard_negatives=0),
+    objectives=ObjectivesParams(hard_negatives=0, query_views="as_asked"),
     training=TrainingParams(steps=2, batch_size=4, warmup_steps=1, log_every=1),
     evaluation=EvaluationParams(bootstrap_samples=50),
 )
@@ -47,7 +47,7 @@ def test_the_dual_encoder_is_plain_and_as_deep_for_pictures() -> None:
     dual = ablate.recipes(EVERYTHING)[0][DUAL]
     assert dual.model.fusion == "late" and dual.model.moe_layers == () and dual.model.crop_pixels == 0
     assert dual.model.vision_layers == EVERYTHING.model.vision_layers + EVERYTHING.model.layers
-    assert dual.objectives == ObjectivesParams(hard_negatives=0)
+    assert dual.objectives == PLAIN.objectives
     assert dual.training == EVERYTHING.training and dual.augment == EVERYTHING.augment
 
 
