@@ -175,9 +175,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, help="pairs of a step; 256, with 3b 1024")
     parser.add_argument("--steps", type=int, default=3, help="timed steps of each turn, each on another batch")
     parser.add_argument("--rounds", type=int, default=2, help="turns of each engine")
-    parser.add_argument(
-        "--token-budget", type=int, help="of our engine; 4096, with 3b 8192"
-    )
+    parser.add_argument("--token-budget", type=int, help="of our engine; 4096, with 3b 8192")
     parser.add_argument("--cache-mb", type=int, default=32, help="our memory for resized pictures")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads of torch; 0 is its own choice")
     parser.add_argument("--turn", help=argparse.SUPPRESS)
