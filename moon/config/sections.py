@@ -166,7 +166,7 @@ class ObjectivesParams(Section):
 
     temperature: Positive = 0.05
     learn_temperature: bool = False
-    query_views: Annotated[str, OneOf("as_asked", "all")] = "all"
+    query_views: Annotated[str, OneOf("as_asked", "all")] = "as_asked"
     """``as_asked`` (MOON), or ``all``: a query of both is also asked by its text and by its photo (MOON2.0)."""
     in_batch: bool = True
     """The other products of the batch are negatives."""
