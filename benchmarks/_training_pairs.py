@@ -24,6 +24,7 @@ MODEL: Final = ModelParams(
     intermediate_size=256,
     vocab_size=2048,
     moe_layers=(),
+    pooling="tokens",
     image_pixels=SIDES[1] ** 2,
     max_images=3,
     max_text_tokens=2048,
