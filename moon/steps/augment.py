@@ -15,8 +15,7 @@ import os
 import random
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -32,7 +31,7 @@ from moon.config import AugmentParams
 from moon.model import Embedder, Item
 from moon.progress import track
 from moon.steps import outcome
-from moon.steps.workers import pool
+from moon.steps.workers import mapper
 from moon.vision.augment import (
     PILLOW,
     Copy,
@@ -76,9 +75,6 @@ class AugmentResult:
     model_revision: str
 
 
-Mapper = Callable[[Callable[[Job], Made], Iterable[Job]], Iterable[Made]]
-
-
 def run(
     *, catalog: Path, regions: Path, model: Path, params: AugmentParams, out: Path, workers: int = 2
 ) -> AugmentResult:
@@ -119,7 +115,7 @@ def run(
     edit = functools.partial(make_copies, params=params, editor=editor)
     count = len(source.image_ids) if params.copies else 0
     processes = 1 if editor else min(workers, count // _WORTH_A_WORKER)
-    with _mapper(processes) as mapped:
+    with mapper(processes, _CHUNK) as mapped:
         for start in track(range(0, max(count, 1), _SHARD), "augmenting", total=-(-max(count, 1) // _SHARD)):
             if not _part(out, "pictures", start).exists():
                 made = list(mapped(edit, source.jobs(start, min(start + _SHARD, count))))
@@ -297,13 +293,3 @@ def _sheet(out: Path, source: _Source) -> None:
             line.append((decode(copies[row["image_id"]]), Box(row["x0"], row["y0"], row["x1"], row["y1"]), label))
         lines.append(line)
     contact_sheet(lines).save(out / SHEET, quality=90)
-
-
-@contextmanager
-def _mapper(workers: int) -> Iterator[Mapper]:
-    """An ordered map over processes."""
-    if workers < 2:
-        yield map
-        return
-    with pool(workers) as processes:
-        yield functools.partial(processes.imap, chunksize=_CHUNK)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +13,7 @@ from moon.catalog.store import Catalog, TableWriter
 from moon.config import RegionsParams
 from moon.progress import track
 from moon.steps import outcome
-from moon.steps.workers import pool
+from moon.steps.workers import mapper
 from moon.vision.boxes import Box, score_regions
 from moon.vision.decode import ImageError, decode
 from moon.vision.detectors import FULL, Detection, core_region
@@ -27,7 +25,6 @@ _WORTH_A_WORKER = 100
 
 Picture = tuple[str, bytes]
 Found = tuple[str, Detection]
-Mapper = Callable[[Callable[[Picture], Found], Iterable[Picture]], Iterable[Found]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +58,8 @@ def run(*, catalog: Path, params: RegionsParams, out: Path, workers: int = 2) ->
     detectors: Counter[str] = Counter()
     pairs: list[tuple[Box, list[Box]]] = []
     start = time.perf_counter()
-    with TableWriter(out / "regions", REGIONS) as writer, _mapper(min(workers, total // _WORTH_A_WORKER)) as mapped:
+    processes = min(workers, total // _WORTH_A_WORKER)
+    with TableWriter(out / "regions", REGIONS) as writer, mapper(processes, _CHUNK) as mapped:
         found = mapped(partial(_detect, params=params), opened.images())
         for image_id, region in track(found, "regions", total=total):
             detectors[region.detector] += 1
@@ -96,13 +94,3 @@ def _true_boxes(catalog: Catalog) -> dict[str, list[Box]]:
     for row in catalog.rows("boxes"):
         truths.setdefault(row["image_id"], []).append(Box(row["x0"], row["y0"], row["x1"], row["y1"]))
     return truths
-
-
-@contextmanager
-def _mapper(workers: int) -> Iterator[Mapper]:
-    """An ordered map over processes that holds only as many pictures as fit into their pipe."""
-    if workers < 2:
-        yield map
-        return
-    with pool(workers) as processes:
-        yield partial(processes.imap, chunksize=_CHUNK)

@@ -184,11 +184,9 @@ def _excluded(catalog: Path, rows: list[dict[str, Any]]) -> list[frozenset[str]]
         if relation["relation"] == "same":
             same.setdefault(relation["product_id"], set()).add(relation["other_id"])
             same.setdefault(relation["other_id"], set()).add(relation["product_id"])
-    known: dict[frozenset[str], frozenset[str]] = {}
-    for bought in purchases_of(rows):
-        if bought not in known:
-            known[bought] = bought.union(*(same.get(id_, ()) for id_ in bought))
-    return [known[bought] for bought in purchases_of(rows)]
+    purchases = purchases_of(rows)
+    known = {bought: bought.union(*(same.get(id_, ()) for id_ in bought)) for bought in set(purchases)}
+    return [known[bought] for bought in purchases]
 
 
 def _fingerprint(job: Job, revision: str, params: TrainingParams, objectives: ObjectivesParams, world: World) -> str:
