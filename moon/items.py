@@ -1,4 +1,4 @@
-"""From rows of the catalogue to items of the model; pictures are decoded, and cropped, when asked for.
+"""From rows of the catalogue to items of the model; pictures stay encoded until the processor asks for their pixels.
 
 Validation lets a small share of rows name pictures or products that do not exist; here they are left out.
 """
@@ -11,19 +11,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from moon.catalog.store import Catalog, ImageStore, read_table
 from moon.model.item import Item
 from moon.vision.boxes import Box
-from moon.vision.decode import ImageError, decode
-from moon.vision.detectors import crop, crop_pixels
+from moon.vision.detectors import crop_pixels
+from moon.vision.resize import Picture, Size
 
 _LOG = logging.getLogger(__name__)
 _BOX_COLUMNS = ("x0", "y0", "x1", "y1")
 
-Size = tuple[int, int]
-"""Width and height in pixels."""
 Sizes = tuple[tuple[Size, ...], tuple[Size, ...]]
 """Sizes of an item's pictures, and of its crops."""
 
@@ -34,7 +30,7 @@ class ItemSource:
     Args:
         catalog: catalogue folder.
         regions: output folder of the regions step.
-        max_images: pictures of a product that are decoded; the model reads no more.
+        max_images: pictures of a product that its item shows; the model reads no more.
         augmented: output folder of the augment step; None knows the products as they are in the catalogue only.
 
     Raises:
@@ -160,13 +156,10 @@ class _Pictures:
     def __contains__(self, image_id: str) -> bool:
         return image_id in self._store
 
-    def load(self, image_id: str) -> tuple[Image.Image, Image.Image]:
-        """A picture and its crop."""
-        try:
-            image = decode(self._store[image_id])
-        except ImageError as error:
-            raise ValueError(f"picture {image_id} of {self._root} cannot be decoded: {error}") from None
-        return image, crop(image, self._boxes.get(image_id, Box(0, 0, *image.size)))
+    def load(self, image_id: str) -> tuple[Picture, Picture]:
+        """A picture and its crop; what cannot be decoded raises `moon.vision.decode.ImageError`, a ValueError."""
+        image = Picture(self._store[image_id], f"picture {image_id} of {self._root}")
+        return image, image.crop(crop_pixels(image.size, self._boxes.get(image_id, Box(0, 0, *image.size))))
 
     def size(self, image_id: str) -> tuple[Size, Size]:
         """Sizes of a picture and of its crop."""

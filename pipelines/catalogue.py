@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from moon.catalog.readers import READERS
 from moon.catalog.store import Catalog, CatalogError, folder_digest
 from moon.config import Params, to_dict
 from moon.steps import import_catalog, render
@@ -28,7 +29,7 @@ def prepare(params: Params, out: Path, data: Path = Path("data")) -> Path:
         ValueError: the source cannot be read or is no catalogue.
     """
     form, _, place = params.catalog.source.partition(":")
-    if form not in ("render", "fashion", "grocery-store", "table"):
+    if form != "render" and form not in READERS:
         return Catalog.open(Path(params.catalog.source)).root
     note = out / "catalog.json"
     recipe = _render_recipe(params) if form == "render" else _import_recipe(params, Path(place))

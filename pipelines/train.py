@@ -6,6 +6,7 @@ from components.augment.component import augment
 from components.configure.component import configure
 from components.deploy.component import deploy
 from components.drift.component import drift
+from components.duplicates.component import duplicates
 from components.evaluate.component import evaluate
 from components.fetch.component import fetch
 from components.gate.component import gate
@@ -41,16 +42,18 @@ def moon_train(data: str, registry: str, deployment: str, data_version: str = ""
         catalog = fetched.outputs["catalog"]
         checked = validate(catalog=catalog, params=params["validation"])
         start = initialise(catalog=catalog, params=params["model"]).after(checked).output
+        twins = duplicates(catalog=catalog, params=params["duplicates"]).after(checked).outputs["found"]
         found = regions(catalog=catalog, params=params["regions"]).after(checked).outputs["found"]
         inputs = {"catalog": catalog, "regions": found}
 
-        mined = mine(**inputs, model=start, params=params["mining"])
+        mined = mine(**inputs, duplicates=twins, model=start, params=params["mining"])
         more = augment(**inputs, model=start, params=params["augment"])
         training = train(
             **inputs,
             start=start,
             negatives=mined.outputs["negatives"],
             augmented=more.outputs["augmented"],
+            duplicates=twins,
             params=params["training"],
             objectives=params["objectives"],
         )
@@ -62,6 +65,8 @@ def moon_train(data: str, registry: str, deployment: str, data_version: str = ""
         story = {
             **inputs,
             "validation": checked.outputs["validation"],
+            "duplicates": twins,
+            "negatives": mined.outputs["negatives"],
             "trained": trained,
             "evaluation": evaluation,
             "decision": decision,

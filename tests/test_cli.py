@@ -20,8 +20,8 @@ LEAVES = {**{name: one for name, one in COMMANDS.items() if name != "import"}, *
 
 
 def test_there_is_a_command_for_every_step() -> None:
-    steps = "render import fetch validate regions init mine augment train evaluate ablate gate register export "
-    steps += "deploy replay drift report"
+    steps = "render import fetch validate duplicates regions init mine augment train evaluate compare ablate gate "
+    steps += "register export deploy replay drift report"
     assert set(COMMANDS) == {*steps.split(), "params"}
 
 

@@ -51,7 +51,7 @@ def sizes_of(item: Item) -> tuple[tuple[tuple[int, int], ...], tuple[tuple[int, 
 
 
 def pixels_of(item: Item) -> list[bytes]:
-    return [image.tobytes() for image in item.images + item.crops]
+    return [image.image().tobytes() for image in item.images + item.crops]
 
 
 def test_sizes_from_the_tables_are_those_of_the_decoded_items(

@@ -12,6 +12,7 @@ def configure(
     "Sections",
     [
         ("validation", str),
+        ("duplicates", str),
         ("regions", str),
         ("model", str),
         ("mining", str),
@@ -33,5 +34,5 @@ def configure(
     from moon.steps import configure as step
 
     sections = step.run(recipe=recipe)
-    names = "validation regions model mining augment objectives training evaluation gate serving drift digest"
+    names = "validation duplicates regions model mining augment objectives training evaluation gate serving drift digest"
     return tuple(sections[name] for name in names.split())

@@ -9,6 +9,7 @@ from components.base import component
 def mine(
     catalog: Input[Dataset],
     regions: Input[Dataset],
+    duplicates: Input[Dataset],
     model: Input[Model],
     params: str,
     negatives: Output[Dataset],
@@ -19,10 +20,11 @@ def mine(
     Args:
         catalog: The catalogue.
         regions: Core regions of its pictures.
+        duplicates: Its near-duplicates, which are no negatives of each other.
         model: The model whose embeddings are searched.
         params: Section "mining" as JSON.
-        negatives: Negatives of each query.
-        metrics: How many were found.
+        negatives: Negatives of each query, and candidates to look through.
+        metrics: How many were found, starved queries, rejected share, recall of the index.
     """
     from pathlib import Path
 
@@ -30,6 +32,7 @@ def mine(
     from moon.steps import mine as step
     from moon.steps.flat import write_numbers
 
-    inputs = {"catalog": Path(catalog.path), "regions": Path(regions.path), "model": Path(model.path)}
+    artifacts = {"catalog": catalog, "regions": regions, "duplicates": duplicates, "model": model}
+    inputs = {name: Path(artifact.path) for name, artifact in artifacts.items()}
     result = step.run(**inputs, params=from_json(MiningParams, params), out=Path(negatives.path))
     metrics.metadata.update(write_numbers(result, Path(metrics.path)))

@@ -6,7 +6,9 @@ from components.base import component
 
 
 @component
-def regions(catalog: Input[Dataset], params: str, found: Output[Dataset], metrics: Output[Metrics]) -> None:
+def regions(
+    catalog: Input[Dataset], params: str, found: Output[Dataset], metrics: Output[Metrics], shard: str = ""
+) -> None:
     """Finds the box of the thing being sold in every picture.
 
     Args:
@@ -14,6 +16,7 @@ def regions(catalog: Input[Dataset], params: str, found: Output[Dataset], metric
         params: Section "regions" as JSON.
         found: One box a picture.
         metrics: Detectors used, and scores where the true boxes are known.
+        shard: i/n for the i-th of n shares of the pictures, which `merge_regions` joins; empty for all of them.
     """
     from pathlib import Path
 
@@ -21,5 +24,6 @@ def regions(catalog: Input[Dataset], params: str, found: Output[Dataset], metric
     from moon.steps import regions as step
     from moon.steps.flat import write_numbers
 
-    result = step.run(catalog=Path(catalog.path), params=from_json(RegionsParams, params), out=Path(found.path))
+    given = from_json(RegionsParams, params)
+    result = step.run(catalog=Path(catalog.path), params=given, out=Path(found.path), shard=shard)
     metrics.metadata.update(write_numbers(result, Path(metrics.path)))

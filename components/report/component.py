@@ -9,7 +9,9 @@ from components.base import component
 def report(
     catalog: Input[Dataset],
     validation: Input[Artifact],
+    duplicates: Input[Dataset],
     regions: Input[Dataset],
+    negatives: Input[Dataset],
     trained: Input[Model],
     evaluation: Input[Artifact],
     decision: Input[Artifact],
@@ -29,8 +31,8 @@ def report(
 
     from moon.steps import report as step
 
-    artifacts = {"catalog": catalog, "validate": validation, "regions": regions, "train": trained}
-    artifacts |= {"evaluate": evaluation, "gate": decision, "replay": windows, "drift": drift}
+    artifacts = {"catalog": catalog, "validate": validation, "duplicates": duplicates, "regions": regions}
+    artifacts |= {"mine": negatives, "train": trained, "evaluate": evaluation, "gate": decision, "replay": windows, "drift": drift}
     steps = {name: Path(artifact.path) for name, artifact in artifacts.items() if artifact is not None}
     steps |= {"deploy": Path(deployment)} if deployment else {}
     out = Path(results.path)

@@ -11,6 +11,7 @@ def train(
     regions: Input[Dataset],
     negatives: Input[Dataset],
     augmented: Input[Dataset],
+    duplicates: Input[Dataset],
     start: Input[Model],
     params: str,
     objectives: str,
@@ -24,6 +25,7 @@ def train(
         regions: Its core regions.
         negatives: Hard negatives.
         augmented: Edited pictures and enriched titles.
+        duplicates: Near-duplicates, which are no negatives of each other.
         start: The model to start from.
         params: Section "training" as JSON.
         objectives: Section "objectives" as JSON.
@@ -36,12 +38,10 @@ def train(
     from moon.steps import train as step
     from moon.steps.flat import write_numbers
 
+    artifacts = {"catalog": catalog, "regions": regions, "negatives": negatives, "model": start}
+    artifacts |= {"augmented": augmented, "duplicates": duplicates}
     result = step.run(
-        catalog=Path(catalog.path),
-        regions=Path(regions.path),
-        negatives=Path(negatives.path),
-        augmented=Path(augmented.path),
-        model=Path(start.path),
+        **{name: Path(artifact.path) for name, artifact in artifacts.items()},
         params=from_json(TrainingParams, params),
         objectives=from_json(ObjectivesParams, objectives),
         out=Path(trained.path),

@@ -84,6 +84,44 @@ NEGATIVES: Final = _schema(
         ("miner", _TEXT),
     ]
 )
+HASHES: Final = _schema(
+    [("image_id", _TEXT), ("sha256", _TEXT), ("hashes", pa.list_(pa.uint64())), ("thumb", pa.binary())]
+)
+"""Perceptual hashes and the 32 x 32 RGB thumbnail of every picture; each shard is of a shard of ``images``."""
+DUPLICATES: Final = _schema(
+    [
+        ("product_id", _TEXT),
+        ("group_id", _TEXT),
+        ("evidence", _TEXT),
+        ("other_id", _TEXT),
+        ("picture_distance", pa.int32()),
+        ("title_similarity", pa.float32()),
+    ]
+)
+"""Products with a near-duplicate; ``other_id`` is the nearest member of the group, ``evidence`` what the two share:
+picture, title or both. The distance is in bits of the perceptual hash, null without that evidence."""
+LEAKS: Final = _schema(
+    [
+        ("kind", _TEXT),
+        ("id", _TEXT),
+        ("split", _TEXT),
+        ("other_id", _TEXT),
+        ("other_split", _TEXT),
+        ("picture_distance", pa.int32()),
+    ]
+)
+"""Near-duplicates across splits: ``kind`` is product, query_product or query_query, and a query is named by its photo;
+the distance is null where only the titles say so."""
+RELABEL: Final = _schema(
+    [
+        ("query_id", _TEXT),
+        ("product_id", _TEXT),
+        ("candidate_id", _TEXT),
+        ("score", pa.float32()),
+        ("positive_score", pa.float32()),
+    ]
+)
+"""Candidates that mining took for unlabelled positives of the query that bought ``product_id``; a person decides."""
 TITLES: Final = _schema([("product_id", _TEXT), ("title", _TEXT)])
 """Enriched titles; a product that is not here keeps its own."""
 PICTURES: Final = _schema(

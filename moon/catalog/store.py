@@ -13,7 +13,7 @@ import hashlib
 import os
 import shutil
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,16 +40,39 @@ class TableWriter:
 
     A shard appears under its name only when it is whole. An empty table still writes one shard, so that its schema
     can be read.
+
+    Args:
+        folder: the table's folder; made where it is not there.
+        schema: the table's schema.
+        shard_rows: rows of a shard.
+        keep: goes on after the shards that are there, instead of removing them.
+        on_shard: called after a shard has appeared.
+
+    Raises:
+        CatalogError: a shard that is to be kept cannot be read.
     """
 
-    def __init__(self, folder: Path, schema: pa.Schema, shard_rows: int = 1024) -> None:
-        self._folder, self._schema, self._shard_rows = folder, schema, shard_rows
+    def __init__(
+        self,
+        folder: Path,
+        schema: pa.Schema,
+        shard_rows: int = 1024,
+        *,
+        keep: bool = False,
+        on_shard: Callable[[], None] | None = None,
+    ) -> None:
+        self._folder, self._schema, self._shard_rows, self._on_shard = folder, schema, shard_rows, on_shard
         self._rows: list[Mapping[str, Any]] = []
         self._shards = 0
         self.count = 0
         folder.mkdir(parents=True, exist_ok=True)
-        for stale in folder.glob("part-*.parquet"):
-            stale.unlink()
+        for shard in sorted(folder.glob("part-*")):
+            if keep and shard.suffix == ".parquet":
+                with reading(shard):
+                    self.count += pq.read_metadata(shard).num_rows
+                self._shards += 1
+            else:
+                shard.unlink()
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Adds one row; keys are the schema's fields, missing ones are null."""
@@ -66,6 +89,8 @@ class TableWriter:
         os.replace(partial, path)
         self._shards += 1
         self._rows = []
+        if self._on_shard is not None:
+            self._on_shard()
 
     def __enter__(self) -> TableWriter:
         return self
@@ -151,20 +176,28 @@ def replacing(out: Path) -> Iterator[Path]:
     """
     check_replaceable(out)
     out = out.resolve()
-    partial, old = out.with_name(f".{out.name}.partial"), out.with_name(f".{out.name}.old")
-    for stale in (partial, old):
-        shutil.rmtree(stale, ignore_errors=True)
+    partial = out.with_name(f".{out.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
         yield partial
+        take_place(partial, out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def take_place(partial: Path, out: Path) -> None:
+    """Puts the finished folder ``partial`` in the place of ``out``, which is removed, or stays where that fails."""
+    old = out.with_name(f".{out.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    try:
         if out.exists():
             os.replace(out, old)
         os.replace(partial, out)
     finally:
         if not out.exists() and old.exists():
             os.replace(old, out)
-        for stale in (partial, old):
-            shutil.rmtree(stale, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -174,12 +207,13 @@ class Catalog:
     root: Path
 
     @classmethod
-    def open(cls, root: Path) -> Catalog:
+    def open(cls, root: Path | str) -> Catalog:
         """Opens a catalogue folder.
 
         Raises:
             CatalogError: the folder or one of its tables is missing.
         """
+        root = Path(root)
         missing = [name for name in CATALOG_TABLES if not any((root / name).glob("part-*.parquet"))]
         if missing:
             raise CatalogError(

@@ -15,7 +15,7 @@ import typer
 import yaml
 
 from moon import __version__, telemetry
-from moon.cli import ablate, augment, data, export, model, serve
+from moon.cli import ablate, augment, compare, data, duplicates, export, model, regions, serve
 from moon.cli.options import AsJson, Changes, ParamsFile, load
 from moon.cli.output import FAILED_INPUT, FAILED_RUN, error
 from moon.config import to_dict
@@ -24,11 +24,24 @@ from moon.threads import wait_asleep
 
 DEBUG: Final = "MOON_DEBUG"
 EXTRAS: Final = {
-    "data": ("datasets", "dvc", "great_expectations", "pandas"),
-    "train": ("deepspeed", "faiss", "kubeflow", "peft", "safetensors", "tensorboard", "torch", "transformers"),
+    "data": ("aiohttp", "cv2", "datasets", "datasketch", "dvc", "fsspec", "great_expectations", "jinja2", "pandas"),
+    "train": (
+        "deepspeed",
+        "faiss",
+        "kubeflow",
+        "peft",
+        "safetensors",
+        "simplejpeg",
+        "sklearn",
+        "tensorboard",
+        "torch",
+        "transformers",
+    ),
     "serve": ("fastapi", "grpc", "grpc_interceptor", "kserve", "orjson", "prometheus_client"),
     "pipeline": ("kfp",),
     "monitor": ("evidently", "httpx"),
+    "mteb": ("mteb",),
+    "onnx": ("onnxruntime",),
 }
 """Extra of the distribution -> the modules it brings."""
 
@@ -42,8 +55,9 @@ app = typer.Typer(
     "register, deploy, replay, drift, report; each finds the results of the one before under runs/local. Beside it: "
     "augment (more training pictures), ablate (which parts earn their place), export (to sentence-transformers).",
 )
-for part in (data.app, augment.app, model.app, ablate.app, export.app, serve.app):
-    app.add_typer(part)
+_COMMANDS = (data, duplicates, regions, augment, model, ablate, compare, export, serve)
+for part in _COMMANDS:
+    app.add_typer(part.app)
 
 
 @app.callback(invoke_without_command=True)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from moon.catalog.readers import READERS, Reader
 from moon.cli.options import RUNS, AsJson, CatalogDir, Changes, Out, ParamsFile, load
 from moon.cli.output import FAILED_VALIDATION, refuse, show
 
@@ -32,66 +33,53 @@ def render(
     show(step.run(params=load(params_file, changes).render, out=out), out, as_json)
 
 
-@import_app.command("fashion")
-def import_fashion(
-    folder: Annotated[Path, typer.Argument(help="Folder that holds products.jsonl and images/.")],
-    out: Out = Path("data"),
-    params_file: ParamsFile = None,
-    changes: Changes = None,
-    as_json: AsJson = False,
-) -> None:
-    """Read a fashion catalogue that has no purchase log.
+def _command(kind: str, reader: Reader) -> None:
+    """Adds the command that imports one kind of source, as its row in `READERS` describes it."""
 
-    Altered pictures and words of the titles become queries for their product.
+    def run(
+        source: str,
+        out: Out = Path("data"),
+        params_file: ParamsFile = None,
+        changes: Changes = None,
+        as_json: AsJson = False,
+    ) -> None:
+        _import(f"{kind}:{source}", {}, out, params_file, changes, as_json)
 
-    Example: moon import fashion ~/fashion_products --out data
-    """
-    _import(f"fashion:{folder}", {}, out, params_file, changes, as_json)
+    def run_mapped(
+        source: str,
+        images: Annotated[Path | None, typer.Option("--images", help="Folder that image paths start from.")] = None,
+        column: Annotated[list[str] | None, typer.Option("--column", help="ours=theirs; repeat.")] = None,
+        out: Out = Path("data"),
+        params_file: ParamsFile = None,
+        changes: Changes = None,
+        as_json: AsJson = False,
+    ) -> None:
+        more: dict[str, Any] = {"columns": _mapping(column)} if column else {}
+        if images is not None:
+            more["images"] = str(images)
+        _import(f"{kind}:{source}", more, out, params_file, changes, as_json)
+
+    command = run_mapped if reader.mapped else run
+    about = f"{reader.holds[0].upper()}{reader.holds[1:]}."
+    command.__annotations__["source"] = Annotated[str, typer.Argument(metavar=reader.place, help=about)]
+    example = reader.example or f"~/{kind}"
+    teaches = f"Read {reader.reads}.\n\n{reader.becomes}\n\nExample: moon import {kind} {example} --out data"
+    import_app.command(kind, help=teaches)(command)
 
 
-@import_app.command("grocery-store")
-def import_grocery_store(
-    folder: Annotated[Path, typer.Argument(help="Folder that holds products.jsonl, natural_images.jsonl and images/.")],
-    out: Out = Path("data"),
-    params_file: ParamsFile = None,
-    changes: Changes = None,
-    as_json: AsJson = False,
-) -> None:
-    """Read the Grocery Store data set.
-
-    Photos and descriptions become queries for their product.
-
-    Example: moon import grocery-store ~/grocery_store --out data
-    """
-    _import(f"grocery-store:{folder}", {}, out, params_file, changes, as_json)
-
-
-@import_app.command("table")
-def import_table(
-    file: Annotated[Path, typer.Argument(help="CSV, JSONL or Parquet, one product a row.")],
-    images: Annotated[Path | None, typer.Option("--images", help="Folder that image paths start from.")] = None,
-    column: Annotated[list[str] | None, typer.Option("--column", help="ours=theirs; repeat.")] = None,
-    out: Out = Path("data"),
-    params_file: ParamsFile = None,
-    changes: Changes = None,
-    as_json: AsJson = False,
-) -> None:
-    """Read a table of your own.
-
-    A row that cannot be used goes to the catalogue's table 'rejected' with the reason.
-
-    Example: moon import table items.csv --images photos --column title=name --column product_id=sku
-    """
+def _mapping(pairs: list[str]) -> dict[str, str]:
+    """``ours=theirs`` of the command line as a mapping."""
     columns = {}
-    for pair in column or []:
+    for pair in pairs:
         ours, separator, theirs = pair.partition("=")
         if not separator:
             raise ValueError(f"--column is written ours=theirs, got '{pair}'")
         columns[ours.strip()] = theirs.strip()
-    more: dict[str, Any] = {"columns": columns} if columns else {}
-    if images is not None:
-        more["images"] = str(images)
-    _import(f"table:{file}", more, out, params_file, changes, as_json)
+    return columns
+
+
+for _kind, _reader in READERS.items():
+    _command(_kind, _reader)
 
 
 @app.command()
@@ -128,25 +116,6 @@ def validate(
     show(result, out, as_json)
     if not result.passed:
         refuse("the catalogue failed validation", result.failures, FAILED_VALIDATION)
-
-
-@app.command()
-def regions(
-    catalog: CatalogDir = Path("data"),
-    out: Out = RUNS / "regions",
-    workers: Annotated[int, typer.Option("--workers", help="Processes.")] = 2,
-    params_file: ParamsFile = None,
-    changes: Changes = None,
-    as_json: AsJson = False,
-) -> None:
-    """Find the box of the thing being sold in every picture.
-
-    Example: moon regions --set regions.detector=saliency
-    """
-    from moon.steps import regions as step
-
-    result = step.run(catalog=catalog, params=load(params_file, changes).regions, out=out, workers=workers)
-    show(result, out, as_json)
 
 
 def _import(

@@ -12,6 +12,7 @@ from moon.cli.options import (
     AsJson,
     CatalogDir,
     Changes,
+    DuplicatesDir,
     EvaluationDir,
     ModelDir,
     NegativesDir,
@@ -49,6 +50,7 @@ def mine(
     catalog: CatalogDir = Path("data"),
     regions: RegionsDir = RUNS / "regions",
     model: ModelDir = RUNS / "init",
+    duplicates: DuplicatesDir = None,
     out: Out = RUNS / "mine",
     params_file: ParamsFile = None,
     changes: Changes = None,
@@ -63,7 +65,10 @@ def mine(
     from moon.steps import mine as step
 
     mining = load(params_file, changes).mining
-    show(step.run(catalog=catalog, regions=regions, model=model, params=mining, out=out), out, as_json)
+    result = step.run(
+        catalog=catalog, regions=regions, model=model, duplicates=duplicates, params=mining, out=out
+    )
+    show(result, out, as_json)
 
 
 @app.command()
@@ -73,6 +78,7 @@ def train(
     negatives: NegativesDir = RUNS / "mine",
     model: ModelDir = RUNS / "init",
     augmented: Annotated[Path | None, typer.Option("--augmented", help="Output folder of 'moon augment'.")] = None,
+    duplicates: DuplicatesDir = None,
     out: Out = RUNS / "train",
     params_file: ParamsFile = None,
     changes: Changes = None,
@@ -95,6 +101,7 @@ def train(
         params=params.training,
         objectives=params.objectives,
         augmented=augmented,
+        duplicates=duplicates,
         out=out,
     )
     show(result, out, as_json)

@@ -20,6 +20,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON."
 CatalogDir = Annotated[Path, typer.Option("--catalog", help="Catalogue folder.")]
 RegionsDir = Annotated[Path, typer.Option("--regions", help="Output folder of 'moon regions'.")]
 NegativesDir = Annotated[Path, typer.Option("--negatives", help="Output folder of 'moon mine'.")]
+DuplicatesDir = Annotated[Path | None, typer.Option("--duplicates", help="Output folder of 'moon duplicates'.")]
 ModelDir = Annotated[Path, typer.Option("--model", help="Model folder.")]
 EvaluationDir = Annotated[Path, typer.Option("--evaluation", help="Output folder of 'moon evaluate'.")]
 DeploymentDir = Annotated[Path, typer.Option("--deployment", help="Output folder of 'moon deploy'.")]

@@ -27,16 +27,29 @@ class CatalogParams(Section):
     """Where the catalogue comes from and what a row must satisfy to enter it."""
 
     source: str = "render"
-    """``render``, ``grocery-store:DIR``, ``table:FILE`` or the folder of a finished catalogue."""
+    """``render``, ``KIND:PLACE`` with a kind of ``moon import``, or the folder of a finished catalogue."""
     images: str = ""
     """Folder that relative image paths of a ``table:`` source start from; empty: the file's own folder."""
     columns: Mapping[str, str] = field(default_factory=dict)
-    """Column mapping of a ``table:`` source: our field -> their column."""
+    """Column mapping of a ``table:`` or ``hf:`` source: our field -> their column."""
     max_image_pixels: Annotated[int, Limits(1, 40_000_000)] = 40_000_000
     """A picture whose header says more pixels than this is rejected before it is decoded; later steps decode no more
     than the highest value."""
+    max_image_bytes: Count = 64 * 1024 * 1024
+    """A larger picture file is not read; a fetch ends when it has brought more."""
     shard_rows: Count = 1024
     """Rows in one Parquet shard."""
+    fetch_workers: Count = 16
+    """Pictures fetched at once where a source names them by URL."""
+    fetch_timeout: Positive = 20.0
+    """Seconds for one attempt to fetch a picture."""
+    fetch_retries: Natural = 3
+    """Further attempts after a time-out, a broken connection or an answer that asks to come again."""
+    allow_private_hosts: bool = False
+    """Fetches from loopback, private and link-local addresses too; for a source that you trust, such as an intranet's.
+    """
+    resume: bool = True
+    """Goes on where an import of the same source into the same folder was stopped."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,9 +74,58 @@ class ValidationParams(Section):
     fail_rejected_share: Share = 0.2
     warn_rejected_share: Share = 0.01
     fail_unexpected_share: Share = 0.05
-    """Share of rows that may break one expectation before the run stops."""
+    """Share of rows that may break one expectation before the run stops; below it warns."""
+    warn_unexpected_share: Share = 0.001
+    """Share of rows with a blemish that is not worth a warning."""
+    warn_leak_share: Share = 0.01
+    """Share of rows that splits may have in common, or that may be copies, without a warning."""
     min_products: Natural = 8
     min_interactions: Natural = 16
+    max_title_chars: Count = 300
+    max_query_chars: Count = 300
+    max_category_levels: Count = 8
+    max_lonely_share: Share = 0.5
+    """Share of products that may be alone in their category."""
+    min_key_coverage: Share = 0.05
+    """Share of the products that an attribute key should be on."""
+    max_single_values: Share = 0.5
+    """Share of an attribute key's values that may occur on one product only; judged from 100 products with the key."""
+    max_value_chars: Count = 80
+    """Longest attribute value."""
+    min_image_side: Count = 32
+    """Shorter side of a picture, pixels."""
+    max_aspect: Annotated[float, Limits(1)] = 5.0
+    """Longer side of a picture over its shorter side."""
+    sample_pictures: Natural = 64
+    """Pictures that are decoded and compared with what the table says; 0 reads no pixels."""
+    events: tuple[str, ...] = ("purchase", "exact", "listed", "other_view", "review_photo", "same_product")
+    """Events that say a product was wanted, for every row is learned as if bought; these are the readers' own."""
+    max_product_share: Share = 0.1
+    """Share of all purchases that one product may take, unless the catalogue is so small that it is below ten times an
+    even share."""
+    max_query_products: Count = 100
+    """Different products that one query may end with."""
+    max_unbought_share: Share = 0.5
+    """Share of the products that may be without a purchase."""
+    max_repeats_per_minute: Count = 30
+    """Rows of one query and product within a minute."""
+    max_burst: Annotated[float, Limits(1)] = 50.0
+    """Rows of a minute over those of the median minute with traffic; a minute under 100 rows is no burst."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DuplicatesParams(Section):
+    """Near-duplicate products, and near-duplicates across splits."""
+
+    max_bits: Annotated[int, Limits(0, 8)] = 8
+    """Pictures whose perceptual hashes differ in more of their 64 bits are not compared further."""
+    max_difference: Annotated[float, Limits(0, 255)] = 12.0
+    """Largest root mean square difference of two pictures of one thing where they differ most, in levels of 255, once
+    they are laid over each other."""
+    title_similarity: Share = 0.9
+    """Least Jaccard index of two titles' letter triples; 1 takes equal titles only, 0 leaves titles out."""
+    stock_products: Count = 20
+    """A picture that more products show is a size chart or the like and says nothing about them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +133,13 @@ class RegionsParams(Section):
     """Core-region detection: the box of the thing being sold."""
 
     detector: str = "auto"
-    """``auto`` (backdrop where the border is uniform, else saliency), ``backdrop``, ``saliency`` or ``full``."""
+    """``auto`` (backdrop where the border is uniform, else learned where ``weights`` names its file, else saliency),
+    ``backdrop``, ``saliency``, ``grabcut`` (auto's box, refined) or ``full``; with ``weights``: ``learned``, ``onnx``,
+    ``grounding`` (Qwen-VL asked for the title) or ``zero_shot`` (OWLv2 or Grounding DINO)."""
+    weights: str = ""
+    """The detector's file, or its checkpoint folder: of `moon regions train`, ``.onnx``, or of `transformers`."""
+    batch: Count = 8
+    """Pictures that a detector with a large model sees at once."""
     pad: NotNegative = 0.05
     """The box is grown by this share of its side on every side."""
     min_area: Share = 0.02
@@ -117,6 +185,9 @@ class ModelParams(Section):
     """Pixel budget of one core crop (84 x 84: the product itself); 0 leaves the crops out."""
     max_images: Count = 2
     """Pictures of a product that enter its sequence."""
+    resize: Annotated[str, OneOf("fast", "parity")] = "parity"
+    """How pictures come to their budget: ``parity``, bit by bit as Qwen-VL's own processor does, which pretrained
+    weights expect; or ``fast``, scaled decoding and means over areas, several times as quick on large JPEG."""
     max_text_tokens: Count = 96
 
     def __post_init__(self) -> None:
@@ -132,14 +203,39 @@ class ModelParams(Section):
 class MiningParams(Section):
     """Hard negatives from the same category by vector similarity."""
 
+    seed: Seed = 0
     negatives: Natural = 4
     category_level: Natural = 3
-    """Candidates share this many leading levels of the category path with the bought product."""
+    """Candidates share this many leading levels of the category path with the bought product; 0 mines the whole
+    catalogue."""
     skip_top: Natural = 0
     """Nearest candidates to pass over, a guard against unlabelled positives."""
+    max_rank: Natural = 0
+    """Last rank, after exclusions, that is still used; 0 sets no end."""
+    sampling: Annotated[str, OneOf("top", "random", "semi_hard")] = "top"
+    """``top``: the nearest; ``random``: drawn from the ``pool`` nearest; ``semi_hard``: drawn from those of them that
+    score below the bought product."""
+    pool: Count = 40
+    """Nearest candidates of a query that sampling draws from and that the rejection rate is measured on."""
     max_similarity: Annotated[float, Limits(-1, 1)] = 1.0
     """A candidate more similar to the query than this is taken for a false negative and rejected."""
-    chunk_rows: Count = 4096
+    positive_aware: Annotated[str, OneOf("off", "margin", "calibrated")] = "off"
+    """Rejects candidates near to or above the bought product's score: ``margin`` below
+    ``positive - relative_margin * |positive|``; ``calibrated`` chooses that margin for ``rejection_rate``."""
+    relative_margin: Annotated[float, Limits(-100, 100)] = 0.05
+    """0.05 keeps what scores at most 95 % of the bought product (NV-Retriever, TopK-PercPos)."""
+    rejection_rate: Annotated[float, Limits(0, 1, open=True)] = 0.1
+    """Share of the pools' candidates that the calibrated margin rejects."""
+    sku_attribute: str = ""
+    """Attribute whose equal values mean the same product, such as ``sku``; empty: none."""
+    relabel: Natural = 1000
+    """Rejected candidates kept for a person to look through, the most suspicious first."""
+    index: Annotated[str, OneOf("auto", "exact", "approximate")] = "auto"
+    """``auto`` is exact up to ``exact_rows`` products in a category, approximate above."""
+    exact_rows: Count = 250_000
+    recall: Annotated[float, Limits(0, 1)] = 0.99
+    """Recall that an approximate index is tuned to, on a sample of the queries."""
+    chunk_rows: Count = 16_384
     """Queries searched at a time; bounds memory."""
 
 
@@ -256,6 +352,8 @@ class EvaluationParams(Section):
     """Queries shown with their top 5 in the report."""
     max_queries: Count = 2000
     """Queries evaluated in each direction, a seeded sample where there are more."""
+    probe_items: Natural = 500
+    """Train products, and train photos, that linear probes are fitted on: seeded samples; 0 leaves the probes out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -337,6 +435,7 @@ class Params:
     catalog: CatalogParams = field(default_factory=CatalogParams)
     render: RenderParams = field(default_factory=RenderParams)
     validation: ValidationParams = field(default_factory=ValidationParams)
+    duplicates: DuplicatesParams = field(default_factory=DuplicatesParams)
     regions: RegionsParams = field(default_factory=RegionsParams)
     model: ModelParams = field(default_factory=ModelParams)
     mining: MiningParams = field(default_factory=MiningParams)

@@ -73,20 +73,25 @@ def predict(task: LabelTask, products_ND: npt.NDArray[np.floating], labels_LD: n
     return predicted
 
 
-def score(task: LabelTask, predicted: Mapping[str, str], params: EvaluationParams) -> dict[str, Any]:
-    """Accuracy with its interval, and macro F1 over the values that occur among the products asked about.
+def score(
+    task: LabelTask, predicted: Mapping[str, str], params: EvaluationParams, clusters: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """Accuracy with its interval, and precision, recall and F1 over the values that occur among the products asked.
 
-    A prediction is right when it is one of the product's values.
+    A prediction is right when it is one of the product's values. Macro is the mean over values, with 0 for a value
+    that was never predicted; micro pools all predictions, so that its precision is the accuracy and its recall falls
+    short of that only where products have several values. ``clusters`` names what each of the asked is resampled with,
+    itself by default.
     """
     right = np.array([predicted[product_id] in values for product_id, values in task.truth.items()], dtype=np.float64)
     accuracy = bootstrap_means(
         {"accuracy": right},
-        list(task.truth),
+        list(task.truth) if clusters is None else clusters,
         samples=params.bootstrap_samples,
         confidence=params.confidence,
         seed=params.seed,
     )["accuracy"]
-    return {"accuracy": asdict(accuracy), "macro_f1": _macro_f1(task, predicted)}
+    return {"accuracy": asdict(accuracy), **_precision_recall(task, predicted)}
 
 
 def baselines(task: LabelTask) -> dict[str, Any]:
@@ -102,16 +107,19 @@ def baselines(task: LabelTask) -> dict[str, Any]:
     }
 
 
-def _macro_f1(task: LabelTask, predicted: Mapping[str, str]) -> float:
-    """Mean over the true values of 2 TP / (2 TP + FP + FN)."""
-    true_positive: Counter[str] = Counter()
-    errors: Counter[str] = Counter()
-    for product_id, values in task.truth.items():
-        answer = predicted[product_id]
-        if answer in values:
-            true_positive[answer] += 1
-        else:
-            errors[answer] += 1
-        errors.update(values - {answer})
-    classes = frozenset().union(*task.truth.values())
-    return sum(2 * true_positive[c] / (2 * true_positive[c] + errors[c]) for c in classes) / len(classes)
+def _precision_recall(task: LabelTask, predicted: Mapping[str, str]) -> dict[str, float]:
+    """Macro and micro precision, recall and F1; F1 of a value is 2 TP / (2 TP + FP + FN)."""
+    hits: Counter[str] = Counter()
+    answers = Counter(predicted[product_id] for product_id in task.truth)
+    support = Counter(value for values in task.truth.values() for value in values)
+    hits.update(predicted[product_id] for product_id, values in task.truth.items() if predicted[product_id] in values)
+    right, answered, wanted = hits.total(), answers.total(), support.total()
+    classes = len(support)
+    return {
+        "macro_precision": sum(hits[value] / answers[value] for value in support if answers[value]) / classes,
+        "macro_recall": sum(hits[value] / count for value, count in support.items()) / classes,
+        "macro_f1": sum(2 * hits[value] / (answers[value] + count) for value, count in support.items()) / classes,
+        "micro_precision": right / answered,
+        "micro_recall": right / wanted,
+        "micro_f1": 2 * right / (answered + wanted),
+    }

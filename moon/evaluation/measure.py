@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -12,8 +12,11 @@ import numpy.typing as npt
 from moon.config import EvaluationParams
 from moon.evaluation.examples import pick_examples
 from moon.evaluation.labels import LabelTask, baselines, predict, score
-from moon.evaluation.ranking import Ranks, inner_products, top_k
-from moon.evaluation.tasks import DIRECTIONS, Benchmark, Direction, rank_direction, summarise
+from moon.evaluation.probe import probe
+from moon.evaluation.ranking import inner_products, top_k
+from moon.evaluation.ranks import Ranks
+from moon.evaluation.summary import rank_direction, summarise
+from moon.evaluation.tasks import DIRECTIONS, Benchmark, Direction
 
 Vectors = npt.NDArray[np.float32]
 _TOP: Final = 5
@@ -29,18 +32,32 @@ class Embedded:
     """View -> a row for each product of the benchmark's gallery of that view."""
     labels: Mapping[str, Vectors]
     """Label text -> its vector."""
+    others: Mapping[str, Mapping[str, Vectors]] = field(default_factory=dict)
+    """View -> product id -> vector, for products outside of the gallery."""
+    photos: Mapping[str, Vectors] = field(default_factory=dict)
+    """Photo of a train purchase -> its vector as a query."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeSplit:
+    """Which products a linear probe is fitted on and which it is asked about."""
+
+    products: Sequence[str]
+    """Train products that it is fitted on."""
+    train: Sequence[LabelTask]
+    """The label tasks of the train products."""
+    held_out: frozenset[str]
 
 
 def rank_all(embedded: Embedded, benchmark: Benchmark) -> dict[str, Ranks]:
     """Direction -> ranks of its answerable queries; directions without any are left out."""
     ranks = {}
     for direction in DIRECTIONS:
-        asked = benchmark.answerable(direction)
-        if asked:
-            group = benchmark.queries[direction.modality]
+        rows = benchmark.answerable(direction)
+        if rows:
             ranks[direction.name] = rank_direction(
-                [group[position] for position in asked],
-                embedded.queries[direction.modality][asked],
+                benchmark.asked(direction),
+                embedded.queries[direction.modality][rows],
                 benchmark.gallery[direction.view],
                 embedded.gallery[direction.view],
             )
@@ -52,28 +69,58 @@ def retrieval(ranks: Mapping[str, Ranks], benchmark: Benchmark, params: Evaluati
     measured: dict[str, Any] = dict.fromkeys(direction.name for direction in DIRECTIONS)
     for direction in DIRECTIONS:
         if direction.name in ranks:
-            asked = [benchmark.queries[direction.modality][position] for position in benchmark.answerable(direction)]
             measured[direction.name] = summarise(
-                ranks[direction.name], asked, benchmark.gallery[direction.view], params
+                ranks[direction.name],
+                benchmark.asked(direction),
+                benchmark.gallery[direction.view],
+                params,
+                benchmark.instances,
             )
     return measured
 
 
 def label_prediction(
-    models: Mapping[str, Embedded], benchmark: Benchmark, tasks: Sequence[LabelTask], params: EvaluationParams
+    models: Mapping[str, Embedded],
+    benchmark: Benchmark,
+    tasks: Sequence[LabelTask],
+    params: EvaluationParams,
+    split: ProbeSplit | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """``category`` and ``attributes`` -> task -> its baselines and the scores of each model."""
+    """``category`` and ``attributes`` -> task -> its baselines and the scores of each model, with its probe."""
     gallery = benchmark.gallery["image"]
     row_of = dict(zip(gallery, range(len(gallery)), strict=True))
     results: dict[str, dict[str, Any]] = {"category": {}, "attributes": {}}
     for task in tasks:
         rows = [row_of[product_id] for product_id in task.truth]
-        results[task.kind][task.name] = baselines(task)
+        found = results[task.kind][task.name] = baselines(task)
         for name, embedded in models.items():
             labels = np.stack([embedded.labels[text] for text in task.texts])
             predicted = predict(task, embedded.gallery["image"][rows], labels)
-            results[task.kind][task.name][name] = score(task, dict(zip(task.truth, predicted, strict=True)), params)
+            found[name] = score(task, dict(zip(task.truth, predicted, strict=True)), params)
+            pictures = dict(zip(gallery, embedded.gallery["image"], strict=True))
+            found[name]["probe"] = None if split is None else _probe(task, split, embedded, pictures, params)
     return results
+
+
+def _probe(
+    task: LabelTask,
+    split: ProbeSplit,
+    embedded: Embedded,
+    pictures: Mapping[str, Vectors],
+    params: EvaluationParams,
+) -> dict[str, Any] | None:
+    """The scores of a linear probe on the held-out products of a task; None where it cannot be fitted or asked."""
+    train = next((one for one in split.train if (one.kind, one.name) == (task.kind, task.name)), None)
+    truth = {product_id: values for product_id, values in task.truth.items() if product_id in split.held_out}
+    if train is None or not truth:
+        return None
+    known = {**pictures, **embedded.others.get("image", {})}
+    asked = replace(task, truth=truth)
+    found = probe(asked, train.truth, known, {product_id: known[product_id] for product_id in truth})
+    if found is None:
+        return None
+    measured = score(asked, found.predicted, params)
+    return {**measured, "products": len(truth), **found.context}
 
 
 def example_queries(
@@ -124,44 +171,22 @@ def _top(
     ]
 
 
-def ranks_by_query(ranks: Mapping[str, Ranks], benchmark: Benchmark) -> dict[str, dict[str, list[Any]]]:
-    """Direction -> ``query_ids``, the first bought ``products`` and the ``ranks`` of the first right answers."""
+def ranks_by_query(ranks: Mapping[str, Ranks], benchmark: Benchmark) -> dict[str, dict[str, Any]]:
+    """What two models are compared by, a direction at a time.
+
+    ``query_ids``, the first bought ``products``, the ``ranks`` of the first right answers, those of all ``positives``,
+    the number of ``candidates`` of each query, and the size of the ``gallery``.
+    """
     directions = {direction.name: direction for direction in DIRECTIONS}
     found = {}
     for name, measured in ranks.items():
-        group = benchmark.queries[directions[name].modality]
-        asked = [group[position] for position in benchmark.answerable(directions[name])]
+        asked = benchmark.asked(directions[name])
         found[name] = {
             "query_ids": [query.query_id for query in asked],
             "products": [query.positives[0] for query in asked],
             "ranks": measured.first.tolist(),
+            "positives": measured.by_query(),
+            "candidates": measured.candidates.tolist(),
+            "gallery": len(benchmark.gallery[directions[name].view]),
         }
     return found
-
-
-def markdown(split: str, gallery: str, measured: Mapping[str, Mapping[str, Any]]) -> str:
-    """The retrieval results of ``trained`` as a Markdown table, beside ``untrained`` where that was measured."""
-    trained, untrained = measured["trained"], measured.get("untrained")
-    names = next(
-        ([name for name, entry in found.items() if isinstance(entry, Mapping) and "low" in entry])
-        for found in [*filter(None, trained.values()), {}]
-    )
-    lines = [
-        f"Split {split}, gallery {gallery}. "
-        f"Each cell: {'untrained → ' if untrained else ''}trained, with the trained model's interval.",
-        "",
-        f"| direction | queries | gallery | {' | '.join([*names, 'chance R@1'])} |",
-        f"|---|---:|---:|{'---:|' * (len(names) + 1)}",
-    ]
-    for direction, found in trained.items():
-        if found is None:
-            lines.append(f"| {direction} | none | {'| ' * (len(names) + 2)}|")
-            continue
-        cells = [
-            (f"{untrained[direction][name]['value']:.3f} → " if untrained else "") + f"**{found[name]['value']:.3f}** "
-            f"[{found[name]['low']:.3f}, {found[name]['high']:.3f}]"
-            for name in names
-        ]
-        row = [direction, str(found["queries"]), str(found["gallery"]), *cells, f"{found['chance_r1']:.4f}"]
-        lines.append(f"| {' | '.join(row)} |")
-    return "\n".join(lines) + "\n"

@@ -8,16 +8,13 @@ for the same query in another split are no candidates for it: they are neither r
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from moon.config import EvaluationParams
-from moon.evaluation.bootstrap import bootstrap_means
-from moon.evaluation.ranking import Ranks, rank_embeddings
 
 Row = Mapping[str, Any]
 QueryKey = Callable[[Row], Hashable]
@@ -82,12 +79,19 @@ class Benchmark:
     """Reason -> interactions of the split that could not be asked or answered, and queries sampled away."""
     own_pictures: int
     """Photo queries whose photo is itself a picture of a gallery product, which makes them too easy."""
+    instances: Mapping[str, str] = field(default_factory=dict)
+    """Product id -> the instance it is of, for Product1M's measures; a product that is missing is its own."""
 
     def answerable(self, direction: Direction) -> list[int]:
         """Positions, among the queries of the direction's modality, of those with a positive in its gallery."""
         gallery = set(self.gallery[direction.view])
         queries = self.queries[direction.modality]
         return [position for position, query in enumerate(queries) if gallery.intersection(query.positives)]
+
+    def asked(self, direction: Direction) -> list[Query]:
+        """The queries at these positions."""
+        group = self.queries[direction.modality]
+        return [group[position] for position in self.answerable(direction)]
 
 
 def build_benchmark(
@@ -96,6 +100,7 @@ def build_benchmark(
     image_ids: Collection[str],
     query_key: QueryKey,
     params: EvaluationParams,
+    same: Iterable[tuple[str, str]] = (),
 ) -> Benchmark:
     """Chooses split, gallery and queries as `EvaluationParams` says.
 
@@ -105,6 +110,7 @@ def build_benchmark(
         image_ids: pictures that exist.
         query_key: equal for interactions whose queries are the same.
         params: split, gallery, max_queries and seed are used.
+        same: pairs of products that are one instance, for Product1M's measures.
 
     Raises:
         ValueError: a split without interactions, an unknown gallery rule, or purchases outside a held_out gallery.
@@ -128,51 +134,24 @@ def build_benchmark(
         queries=queries,
         skipped=skipped,
         own_pictures=sum(query.image_id in shown for group in queries.values() for query in group if query.image_id),
+        instances=_instances(same),
     )
 
 
-def rank_direction(
-    queries: Sequence[Query],
-    queries_QD: npt.NDArray[np.floating],
-    gallery: Sequence[str],
-    gallery_GD: npt.NDArray[np.floating],
-) -> Ranks:
-    """Ranks each query's first positive among ``gallery``; every query must have one there."""
-    ids = set(gallery)
-    return rank_embeddings(
-        queries_QD,
-        gallery_GD,
-        gallery,
-        positives=[ids.intersection(query.positives) for query in queries],
-        excluded=[ids.intersection(query.known) for query in queries],
-    )
+def _instances(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Product id -> the least id of the products that are the same as it, directly or through others."""
+    least: dict[str, str] = {}
 
+    def root(one: str) -> str:
+        while least.setdefault(one, one) != one:
+            least[one] = least[least[one]]
+            one = least[one]
+        return one
 
-def summarise(
-    ranks: Ranks, queries: Sequence[Query], gallery: Sequence[str], params: EvaluationParams
-) -> dict[str, Any]:
-    """Recall@k (hit rate), MRR and their intervals, with the chance level and the share of tied queries.
-
-    The cluster that a query is resampled with is the first, by id, of its bought products.
-    """
-    values = {f"R@{k}": ranks.hits(k) for k in params.ks} | {"MRR": ranks.reciprocal()}
-    clusters = [query.positives[0] for query in queries]
-    intervals = bootstrap_means(
-        values, clusters, samples=params.bootstrap_samples, confidence=params.confidence, seed=params.seed
-    )
-    ids = set(gallery)
-    right = np.array([len(ids.intersection(query.positives)) for query in queries])
-    candidates = len(gallery) - np.array([len(ids.intersection(query.known)) for query in queries])
-    chance = {f"R@{k}": float(_random_hit(right, candidates, k).mean()) for k in params.ks}
-    return {
-        **{name: asdict(interval) for name, interval in intervals.items()},
-        "queries": len(queries),
-        "products": len(set(clusters)),
-        "gallery": len(gallery),
-        "chance": chance,
-        "chance_r1": float(_random_hit(right, candidates, 1).mean()),
-        "tie_rate": float(ranks.tied.mean()),
-    }
+    for left, right in pairs:
+        first, second = sorted((root(left), root(right)))
+        least[second] = first
+    return {one: root(one) for one in list(least)}
 
 
 def _choose_split(interactions: Sequence[Row], wanted: str) -> str:
@@ -269,11 +248,3 @@ def _sample(groups: Mapping[str, list[Query]], params: EvaluationParams) -> tupl
             group = [group[position] for position in chosen]
         kept[modality] = group
     return kept, left_out
-
-
-def _random_hit(right: npt.NDArray[np.int64], candidates: npt.NDArray[np.int64], k: int) -> npt.NDArray[np.float64]:
-    """[Q] probability that a random order has one of ``right`` among its first ``k`` of ``candidates``."""
-    drawn = np.arange(k)[:, None]
-    wrong = np.clip(candidates - right - drawn, 0, None)
-    miss: npt.NDArray[np.float64] = (wrong / np.maximum(candidates - drawn, 1)).prod(axis=0)
-    return 1.0 - miss

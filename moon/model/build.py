@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import torch
 from transformers import (
@@ -23,6 +23,7 @@ from moon.model.configuration import PIXEL_STATISTICS, MoonConfig
 from moon.model.modeling import MoonModel
 from moon.model.processing import MoonProcessor
 from moon.model.tokenizer import IMAGE, VIDEO, VISION_END, VISION_START, train_tokenizer
+from moon.vision.resize import Resize
 
 _POSITION_GRID: Final = 8
 """Rows and columns of the learned positions of the tiny Qwen3-VL's vision tower."""
@@ -175,4 +176,5 @@ def _processor(params: ModelParams, tokenizer: object, config: PretrainedConfig)
         crop_pixels=params.crop_pixels,
         max_images=params.max_images,
         max_text_tokens=params.max_text_tokens,
+        resize=cast(Resize, params.resize),
     )

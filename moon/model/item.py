@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final, Literal
 
-from PIL import Image
+from moon.vision.resize import AnyPicture
 
 View = Literal["text", "image", "multimodal"]
 VIEWS: Final[tuple[View, ...]] = ("text", "image", "multimodal")
@@ -31,8 +31,9 @@ class TokenType(IntEnum):
 class Item:
     """One thing to embed. A query is an item whose title is its text and whose picture is its photo."""
 
-    images: tuple[Image.Image, ...] = ()
-    crops: tuple[Image.Image, ...] = ()
+    images: tuple[AnyPicture, ...] = ()
+    """Pictures, decoded or to be decoded by the processor at the size that it needs."""
+    crops: tuple[AnyPicture, ...] = ()
     """Core regions of ``images``, fed beside them (MOON, core semantic region)."""
     title: str | None = None
     category: tuple[str, ...] = ()

@@ -24,7 +24,6 @@ from typing import Any, Final, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 from transformers import AutoProcessor, ProcessorMixin
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
@@ -33,6 +32,7 @@ from moon.model.configuration import MoonConfig
 from moon.model.item import VIEWS, Item, TokenType, View
 from moon.model.positions import token_positions
 from moon.model.tokenizer import IMAGE, VISION_END, VISION_START
+from moon.vision.resize import PATHS, AnyPicture, Resize, render
 
 Picture = TypeVar("Picture")
 CATEGORY_SEPARATOR: Final = " > "
@@ -80,9 +80,11 @@ class MoonProcessor(ProcessorMixin):
         crop_pixels: pixel budget of a core crop; 0 leaves the crops out.
         max_images: pictures of one item that enter the sequence; the rest is left out.
         max_text_tokens: tokens of title, category and attributes together; the title is cut first.
+        resize: ``parity`` resizes pictures as Qwen-VL's own processor does, ``fast`` decodes and resizes them in less
+            time; see `moon.vision.resize`.
 
     Raises:
-        ValueError: a pixel budget below one merged patch.
+        ValueError: a pixel budget below one merged patch, or an unknown ``resize``.
     """
 
     def __init__(
@@ -93,8 +95,12 @@ class MoonProcessor(ProcessorMixin):
         crop_pixels: int = 12_544,
         max_images: int = 2,
         max_text_tokens: int = 96,
+        resize: Resize = "parity",
         **kwargs: Any,
     ) -> None:
+        if resize not in PATHS:
+            raise ValueError(f"model.resize is one of {', '.join(PATHS)}, got {resize!r}")
+        self.resize = resize
         self.image_pixels, self.crop_pixels = image_pixels, crop_pixels
         self.max_images, self.max_text_tokens = max_images, max_text_tokens
         super().__init__(image_processor, tokenizer, **kwargs)
@@ -135,12 +141,12 @@ class MoonProcessor(ProcessorMixin):
         """
         ids: list[int] = []
         types: list[int] = []
-        pictures: list[NDArray[np.uint8]] = []
-        for group, kind, pixels in self._groups(item.images, item.crops):
-            for picture in group:
-                pictures.append(self._resize(picture, pixels))
-                ids += self._picture_ids(pictures[-1])
-                types += [kind] * (len(ids) - len(types))
+        shown = [(one, kind, pixels) for group, kind, pixels in self._groups(item.images, item.crops) for one in group]
+        # Crops first: they need the finest decoding, which the whole pictures then share.
+        pictures = [self._resize(one, pixels) for one, _, pixels in reversed(shown)][::-1]
+        for picture, (_, kind, _) in zip(pictures, shown, strict=True):
+            ids += self._picture_ids(picture)
+            types += [kind] * (len(ids) - len(types))
         for kind, tokens in self._text_ids(item):
             ids += tokens
             types += [kind] * len(tokens)
@@ -238,12 +244,9 @@ class MoonProcessor(ProcessorMixin):
         )
         return width, height
 
-    def _resize(self, picture: Image.Image, pixels: int) -> NDArray[np.uint8]:
-        """The picture within its pixel budget, bicubic as Qwen-VL's own."""
-        size = self._size(picture.size, pixels)
-        if picture.size != size:
-            picture = picture.resize(size, Image.Resampling.BICUBIC)
-        return np.asarray(picture.convert("RGB"))
+    def _resize(self, picture: AnyPicture, pixels: int) -> NDArray[np.uint8]:
+        """The picture within its pixel budget."""
+        return render(picture, self._size(picture.size, pixels), self.resize)
 
     def _patches(self, pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """(N, H, W, 3) to (N patches, values): patches in Qwen-VL's order, each row by row."""

@@ -19,7 +19,7 @@ from torch import Tensor
 from moon.model.item import Item
 from moon.model.modeling import MoonModel
 from moon.model.processing import MoonProcessor
-from moon.vision.decode import decode
+from moon.vision.resize import AnyPicture, Picture
 
 _SAME: Final = {"text": "title", "image": "images"}
 """The library's own words -> ours."""
@@ -127,10 +127,10 @@ def _several(value: Any) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
-def _picture(value: Any) -> Image.Image:
+def _picture(value: Any) -> AnyPicture:
     """A picture that stands upright, read as a catalogue's pictures are."""
     if isinstance(value, Image.Image):
         return ImageOps.exif_transpose(value)
     if isinstance(value, str | Path) and os.path.isfile(value):
-        return decode(Path(value).read_bytes())
+        return Picture(Path(value).read_bytes())
     raise ValueError(f"expected a PIL picture or the path of a file, got {str(value)[:80]!r}; pictures are not fetched")

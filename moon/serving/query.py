@@ -18,8 +18,9 @@ from moon.model import Item, MoonProcessor, View
 from moon.model.processing import Encoded
 from moon.serving.errors import RequestError
 from moon.vision.boxes import Box
-from moon.vision.decode import ImageError, decode
-from moon.vision.detectors import core_region, crop
+from moon.vision.decode import ImageError
+from moon.vision.detectors import core_region, crop_pixels
+from moon.vision.resize import Picture
 
 
 @dataclass(frozen=True)
@@ -98,14 +99,14 @@ class QueryReader:
             reason = f"image has {len(data)} bytes, the limit is {self._params.max_image_bytes}"
             raise RequestError(reason, code="too_many_bytes")
         try:
-            photo = decode(data, self._params.max_image_pixels)
+            photo = Picture(data, max_pixels=self._params.max_image_pixels)
+            found = core_region(photo.image(), self._regions)
         except ImageError as error:
             raise RequestError(f"image: {error}", code=error.reason) from error
-        found = core_region(photo, self._regions)
         box = Box(*np.asarray(found.box, np.float32).tolist())  # as the catalogue's regions are stored
-        item = Item(title=text, images=(photo,), crops=(crop(photo, box),))
-        size = {"width": photo.width, "height": photo.height}
-        return item, Region(box=box, detector=found.detector, score=found.score, **size)
+        item = Item(title=text, images=(photo,), crops=(photo.crop(crop_pixels(photo.size, box)),))
+        width, height = photo.size
+        return item, Region(box=box, detector=found.detector, score=found.score, width=width, height=height)
 
     def _processor(self) -> MoonProcessor:
         if not hasattr(self._local, "processor"):

@@ -231,7 +231,8 @@ def _report(
 
 def _ranks(folder: Path) -> dict[str, FirstRanks]:
     stored = json.loads((folder / "evaluate" / "ranks.json").read_text(encoding="utf-8"))
-    return {direction: FirstRanks(**entry) for direction, entry in stored.items()}
+    names = ("query_ids", "products", "ranks")
+    return {direction: FirstRanks(**{name: entry[name] for name in names}) for direction, entry in stored.items()}
 
 
 def _changes(full: Params, recipe: Params) -> tuple[str, ...]:

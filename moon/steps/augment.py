@@ -46,7 +46,8 @@ from moon.vision.augment import (
 )
 from moon.vision.boxes import Box
 from moon.vision.decode import decode
-from moon.vision.detectors import crop
+from moon.vision.detectors import crop_pixels
+from moon.vision.resize import Picture
 
 SHEET: Final = "sheet.jpg"
 _ORIGIN: Final = "made_from.json"
@@ -228,8 +229,8 @@ def _items(made: Iterable[Made]) -> Iterator[Item]:
 
 
 def _item(data: bytes, box: Box) -> Item:
-    picture = decode(data)
-    return Item(images=(picture,), crops=(crop(picture, box),))
+    picture = Picture(data)
+    return Item(images=(picture,), crops=(picture.crop(crop_pixels(picture.size, box)),))
 
 
 def _begin(out: Path, origin: dict[str, Any]) -> None:

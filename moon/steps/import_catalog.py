@@ -2,52 +2,52 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
-from moon.catalog.readers.fashion import read_fashion
-from moon.catalog.readers.grocery_store import read_grocery_store
+from moon.catalog.readers import READERS
+from moon.catalog.readers.resume import recipe_of, resumable
 from moon.catalog.readers.sink import CatalogSink
-from moon.catalog.readers.table import read_table
-from moon.catalog.store import Catalog, replacing, write_card
+from moon.catalog.store import Catalog, write_card
 from moon.catalog.summary import CatalogSummary, summarise
-from moon.config import CatalogParams
+from moon.config import CatalogParams, to_dict
 from moon.steps import outcome
 
-FORMS = ("fashion:DIR", "grocery-store:DIR", "table:FILE")
-"""What ``catalog.source`` may name for this step."""
+_HOW: Final = ("fetch_workers", "fetch_timeout", "fetch_retries", "resume")
+"""Parameters that may change between an import that was stopped and the one that goes on."""
 
 
 def run(*, params: CatalogParams, out: Path) -> CatalogSummary:
     """Reads ``params.source`` and leaves a catalogue in ``out``, which appears when it is whole.
 
-    An earlier catalogue in ``out`` is replaced. The same source gives the same bytes.
+    An earlier catalogue in ``out`` is replaced. The same source gives the same bytes. An import that was stopped,
+    however that was, goes on where it stopped when the same is asked again.
 
     Raises:
-        ValueError: an unknown form of source, an unreadable source, or ``out`` holds something else.
+        ValueError: an unknown form of source, an unreadable source, or ``out`` holds something else, or is written to
+            by another import.
     """
-    read = _reader(params)
-    with replacing(out) as folder:
-        with CatalogSink(folder, max_image_pixels=params.max_image_pixels, shard_rows=params.shard_rows) as sink:
-            read(sink)
+    kind, _, place = params.source.partition(":")
+    if kind not in READERS or not place:
+        raise ValueError(
+            f"cannot import catalog.source '{params.source}': expected {known_forms()}; "
+            "a rendered catalogue is made by 'moon render'"
+        )
+    source = Path(place)
+    images = Path(params.images or (source.parent if source.is_file() else source))
+    if params.images and not images.is_dir():
+        raise ValueError(f"catalog.images '{images}' is not a folder; name the one that picture paths start from")
+    settings = {name: value for name, value in to_dict(params).items() if name not in _HOW}
+    recipe = recipe_of(settings, source, *([images] if params.images else []))
+    with resumable(out, recipe, resume=params.resume) as (folder, journal):
+        limits = {"max_image_pixels": params.max_image_pixels, "shard_rows": params.shard_rows}
+        with CatalogSink(folder, **limits, params=params, journal=journal) as sink:
+            READERS[kind].read(source, images, params.columns, sink)
         write_card(folder)
         return outcome.save(folder, summarise(Catalog.open(folder)))
 
 
-def _reader(params: CatalogParams) -> Callable[[CatalogSink], None]:
-    """The reader of a source, with its source bound."""
-    form, colon, place = params.source.partition(":")
-    source = Path(place)
-    folders = {"fashion": read_fashion, "grocery-store": read_grocery_store}
-    if form in folders and place:
-        return functools.partial(folders[form], source)
-    if form == "table" and place:
-        images = Path(params.images) if params.images else source.parent
-        if not images.is_dir():
-            raise ValueError(f"catalog.images '{images}' is not a folder; name the one that picture paths start from")
-        return functools.partial(read_table, source, images, params.columns)
-    raise ValueError(
-        f"cannot import catalog.source '{params.source}': expected {', '.join(FORMS[:-1])} or {FORMS[-1]}; "
-        "a rendered catalogue is made by 'moon render'"
-    )
+def known_forms() -> str:
+    """What ``catalog.source`` may name for this step, as a phrase."""
+    forms = [f"{kind}:{reader.place}" for kind, reader in READERS.items()]
+    return f"{', '.join(forms[:-1])} or {forms[-1]}"

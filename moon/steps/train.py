@@ -44,6 +44,7 @@ def run(
     params: TrainingParams,
     objectives: ObjectivesParams,
     augmented: Path | None = None,
+    duplicates: Path | None = None,
     out: Path,
 ) -> TrainResult:
     """Trains ``model`` and saves it to ``out/model``; an interrupted run in ``out`` is resumed.
@@ -59,9 +60,19 @@ def run(
         params: of the engine.
         objectives: of the loss.
         augmented: output of the augment step, if it ran.
+        duplicates: output of the duplicates step, if it ran; no batch holds two of a group, and none of a group is a
+            negative of another.
         out: output folder.
     """
-    job = Job(catalog=catalog, regions=regions, negatives=negatives, model=model, augmented=augmented, out=out)
+    job = Job(
+        catalog=catalog,
+        regions=regions,
+        negatives=negatives,
+        model=model,
+        augmented=augmented,
+        duplicates=duplicates,
+        out=out,
+    )
     if not launched() and (params.processes > 1 or params.zero_stage):
         _train_in_processes(job, params, objectives)
     else:

@@ -79,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     ):
         parser.add_argument(f"--{name}", type=Path, required=True, help=help_)
     parser.add_argument("--augmented", type=Path, help="output folder of 'moon augment'")
+    parser.add_argument("--duplicates", type=Path, help="output folder of 'moon duplicates'")
     parser.add_argument("--params", type=Path, help="parameter file; the defaults without one")
     parser.add_argument("--set", action="append", metavar="SECTION.KEY=VALUE", help="change one parameter; repeat")
     return parser

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from threading import Lock
 
 from moon.model.item import View
@@ -26,6 +26,7 @@ class Pairs:
         product: unit of a product in one view; None where the product lacks it. The last argument draws a variant of
             an augmented product, 0 being the product as it is.
         variants: variants of a product that can be drawn, at least 1.
+        groups: near-duplicate group of a product that is in one; a batch holds one product of a group.
     """
 
     product_ids: Sequence[str]
@@ -36,6 +37,7 @@ class Pairs:
     query: Callable[[int, View], Unit]
     product: Callable[[str, View, int], Unit | None]
     variants: Callable[[str], int]
+    groups: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.product_ids)

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from moon import __version__
+from moon.catalog.duplicates import TABLE as DUPLICATES_TABLE
+from moon.catalog.duplicates import load_groups
 from moon.catalog.store import Catalog, folder_digest, read_table
 from moon.config import ObjectivesParams, TrainingParams, to_json
 from moon.items import ItemSource, purchases_of, query_key
@@ -38,6 +40,7 @@ class Job:
         negatives: output of the mine step.
         model: folder of the model to start from.
         augmented: output of the augment step; None trains on the catalogue as it is.
+        duplicates: output of the duplicates step; None knows the near-duplicates that the catalogue names only.
         out: gets ``model``, ``metrics.jsonl``, ``tensorboard`` and, until the run has ended, ``checkpoints``.
     """
 
@@ -47,6 +50,7 @@ class Job:
     model: Path
     out: Path
     augmented: Path | None = None
+    duplicates: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +122,12 @@ def read_pairs(job: Job, processor: MoonProcessor, cache_mb: int) -> Pairs:
     if not rows:
         raise ValueError(f"{job.catalog} has no usable interaction in split train, so there is nothing to train on")
     mined = _negatives(job, source)
+    groups = load_groups(job.duplicates) if job.duplicates else {}
+    if groups and groups.keys().isdisjoint(source.products):
+        raise ValueError(
+            f"none of the {len(groups)} products in {job.duplicates} is in {job.catalog}; "
+            f"find its own with 'moon duplicates --catalog {job.catalog}'"
+        )
     cache = EncodedCache(cache_mb * 2**20)
 
     def read(product_id: str, view: View, draw: int) -> Item:
@@ -150,11 +160,12 @@ def read_pairs(job: Job, processor: MoonProcessor, cache_mb: int) -> Pairs:
         product_ids=[row["product_id"] for row in rows],
         categories=[tuple(source.products[row["product_id"]]["category_path"] or ()) for row in rows],
         views=[_asked(row) for row in rows],
-        excluded=_excluded(job.catalog, rows),
+        excluded=_excluded(job.catalog, rows, groups),
         negatives=[mined.get(row["query_id"], []) for row in rows],
         query=query,
         product=product,
         variants=source.variants,
+        groups=groups,
     )
 
 
@@ -177,9 +188,12 @@ def _asked(row: Mapping[str, Any]) -> View:
     return "multimodal" if (row["query_text"] or "").strip() else "image"
 
 
-def _excluded(catalog: Path, rows: list[dict[str, Any]]) -> list[frozenset[str]]:
-    """For each row, what was bought for the same query, and the products that the catalogue says are the same."""
-    same: dict[str, set[str]] = {}
+def _excluded(catalog: Path, rows: list[dict[str, Any]], groups: Mapping[str, str]) -> list[frozenset[str]]:
+    """For each row, what was bought for the same query, and what the catalogue or ``groups`` say is the same."""
+    members: dict[str, set[str]] = {}
+    for product_id, group in groups.items():
+        members.setdefault(group, set()).add(product_id)
+    same = {product_id: set(members[group]) for product_id, group in groups.items()}
     for relation in Catalog.open(catalog).rows("relations"):
         if relation["relation"] == "same":
             same.setdefault(relation["product_id"], set()).add(relation["other_id"])
@@ -201,6 +215,7 @@ def _fingerprint(job: Job, revision: str, params: TrainingParams, objectives: Ob
         folder_digest(job.regions / "regions"),
         folder_digest(job.negatives / "negatives"),
         *(folder_digest(job.augmented / table) for table in ("titles", "pictures") if job.augmented),
+        *([folder_digest(job.duplicates / DUPLICATES_TABLE)] if job.duplicates else []),
         f"{world.size if params.zero_stage else 1} shards",
     ]
     return hashlib.sha256("\n".join(inputs).encode()).hexdigest()

@@ -70,7 +70,9 @@ class Trainer:
         self.world = world or World()
         self.core = next(module for module in model.modules() if isinstance(module, MoonModel))
         self.step = 0
-        rows = SamplerRows(product_ids=pairs.product_ids, views=pairs.views, categories=pairs.categories)
+        rows = SamplerRows(
+            product_ids=pairs.product_ids, views=pairs.views, categories=pairs.categories, groups=pairs.groups
+        )
         self._sampler = BatchSampler(rows, params.batch_size, params.seed, params.modality_mix, params.category_batches)
         model.to(self.world.device)
         self._flops = flops_per_token(self.core)

@@ -20,7 +20,7 @@ _MIN_SIDE: Final = 2
 # Photo formats only: Pillow's others include interpreters (EPS) and decoders that few people test.
 _FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 _ORIENTATION_TAG: Final = 0x0112
-_UPRIGHT: Final = {
+UPRIGHT: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -30,6 +30,8 @@ _UPRIGHT: Final = {
     8: Image.Transpose.ROTATE_90,
 }
 """EXIF orientation -> the turn that undoes it."""
+SIDEWAYS: Final = 5
+"""From this EXIF orientation on, width and height change places."""
 
 
 class ImageError(ValueError):
@@ -52,7 +54,7 @@ def probe(data: bytes) -> tuple[int, int]:
     """
     image = _open(data)
     width, height = image.size
-    return (height, width) if _orientation(image) >= 5 else (width, height)
+    return (height, width) if orientation(image) >= SIDEWAYS else (width, height)
 
 
 def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -61,9 +63,29 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     Raises:
         ImageError: nothing usable is in ``data``, or its header says more than ``max_pixels`` pixels.
     """
+    image = read_header(data, max_pixels)
+    turn = UPRIGHT.get(orientation(image))
+    rgb = to_rgb(image, max_pixels)
+    return rgb.transpose(turn) if turn is not None else rgb
+
+
+def read_header(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """A picture of an allowed size of which no pixel is decoded yet.
+
+    Raises:
+        ImageError: empty data, not a picture, or a header that says too few or too many pixels.
+    """
     image = _open(data)
     _check_size(image, max_pixels)
-    turn = _UPRIGHT.get(_orientation(image))
+    return image
+
+
+def to_rgb(image: Image.Image, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Decodes the pixels of an opened picture to 8-bit RGB, as they are stored: not turned upright.
+
+    Raises:
+        ImageError: damaged or unfit pixels, or more of them than the header said.
+    """
     try:
         image.load()
     except Exception as error:  # Pillow's plugins raise a dozen types on damaged data
@@ -74,7 +96,7 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     except Exception as error:
         raise ImageError("not_an_image", f"cannot turn {image.mode} pixels into RGB: {error}") from error
     rgb.info = {}  # or a later reader of the EXIF would turn the picture again
-    return rgb.transpose(turn) if turn is not None else rgb
+    return rgb
 
 
 def encode_jpeg(image: Image.Image, quality: int = 90) -> bytes:
@@ -105,7 +127,7 @@ def _check_size(image: Image.Image, max_pixels: int) -> None:
         raise ImageError("too_small", f"{width} x {height} pixels, the smallest side allowed is {_MIN_SIDE}")
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation(image: Image.Image) -> int:
     """EXIF orientation 1-8 of a picture that is not loaded yet; 1 where there is none or it cannot be read."""
     if image.format == "TIFF" or "exif" not in image.info:
         return 1  # Pillow turns TIFF by itself; asking a PNG without EXIF would decode it

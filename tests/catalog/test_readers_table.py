@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from moon.catalog.readers import sink as sink_module
 from moon.catalog.readers.sink import CatalogSink, RowError
 from moon.catalog.readers.table import map_columns, read_table
 from moon.catalog.readers.table_values import attributes_of, list_of, time_of
 from moon.catalog.store import Catalog
+from moon.config import CatalogParams
 
 HEADER = "product_id,title,category,images,query,query_image,split\n"
 
@@ -170,7 +170,7 @@ def test_mapping_wins_over_usual_names_and_can_leave_a_field_out(tmp_path: Path,
 )
 def test_wrong_mappings_are_refused_by_name(columns: dict[str, str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        map_columns(columns, ["id", "name", "image"], Path("t.csv"))
+        map_columns(columns, ["id", "name", "image"], "t.csv")
 
 
 def test_malformed_lines_do_not_end_the_file(tmp_path: Path, pictures: Path) -> None:
@@ -208,9 +208,11 @@ def test_missing_file_is_refused(tmp_path: Path) -> None:
         read(tmp_path / "none.csv", tmp_path)
 
 
-def test_a_huge_file_is_not_read(tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sink_module, "MAX_IMAGE_BYTES", 10)
-    catalog = read(csv_of(tmp_path, "id,title,image\np1,Mug,a.jpg\n"), pictures)
+def test_a_huge_file_is_not_read(tmp_path: Path, pictures: Path) -> None:
+    table, out = csv_of(tmp_path, "id,title,image\np1,Mug,a.jpg\n"), tmp_path / "out"
+    with CatalogSink(out, max_image_pixels=9999, shard_rows=4, params=CatalogParams(max_image_bytes=10)) as sink:
+        read_table(table, pictures, {}, sink)
+    catalog = Catalog.open(out)
     assert ("images", "a.jpg", "broken_image") in reasons(catalog)
 
 

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from moon.config import EvaluationParams
+from moon.evaluation.product1m import product1m
 from moon.evaluation.ranking import rank_scores
-from moon.evaluation.tasks import DIRECTIONS, build_benchmark, rank_direction, summarise
+from moon.evaluation.summary import rank_direction, summarise
+from moon.evaluation.tasks import DIRECTIONS, build_benchmark
 
 PRODUCTS = [
     {"product_id": "a", "image_ids": ["a1"], "split": "train"},
@@ -131,3 +133,16 @@ def test_chance_is_what_random_scores_reach():
     for k in (1, 2, 50):
         assert summary["chance"][f"R@{k}"] == pytest.approx(ranks.hits(k).mean(), abs=0.02)
     assert summary["queries"] == 2 * rounds and summary["products"] == 2
+
+
+def test_products_that_are_the_same_are_one_instance_for_product1m():
+    log_ = log(("mug", None, "b", "test"), ("mug", None, "c", "test"), ("mug", None, "d", "test"))
+    options = EvaluationParams(bootstrap_samples=2)
+    found = build_benchmark(PRODUCTS, log_, PICTURES, same, options, same=[("c", "d"), ("x", "b"), ("y", "x")])
+    assert found.instances == {"b": "b", "x": "b", "y": "b", "c": "c", "d": "c"}
+    gallery = found.gallery["multimodal"]
+    ranks = rank_scores(np.array([[1.0, 3.0, 2.0]]), gallery, [("b", "c", "d")])
+    alone = product1m(ranks, gallery, (2,))
+    together = product1m(ranks, [found.instances[one] for one in gallery], (2,))
+    assert alone["mAR@2"] == pytest.approx(2 / 3) and together["mAR@2"] == 1 / 2
+    assert summarise(ranks, found.queries["text"], gallery, options, found.instances)["product1m"]["mAP@10"] == 1

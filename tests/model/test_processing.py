@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -13,8 +15,11 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 
 from moon.model import VIEWS, Item, MoonModel, MoonProcessor, TokenType
 from moon.model.build import build
+from moon.vision.decode import encode_jpeg
+from moon.vision.resize import Picture
 from tests.conftest import TINY_MODEL
 from tests.model.conftest import FAMILIES, picture
+from tests.vision.test_resize import scene
 
 
 @pytest.fixture(scope="module")
@@ -179,3 +184,35 @@ def test_views_split_an_item(items: list[Item]) -> None:
     assert product.view("image").title is None and product.view("image").crops == product.crops
     with pytest.raises(ValueError, match="multimodal"):
         product.view("video")  # type: ignore[arg-type]
+
+
+def test_fast_and_parity_agree_but_for_rounding_and_the_choice_is_saved(tiny_model: Path, tmp_path: Path) -> None:
+    parity = MoonProcessor.from_pretrained(tiny_model)
+    assert parity.resize == "parity"
+    fast = copy.deepcopy(parity)
+    fast.resize = "fast"
+    fast.save_pretrained(tmp_path)
+    fast = MoonProcessor.from_pretrained(tmp_path)
+    assert fast.resize == "fast"
+    whole = Picture(encode_jpeg(scene((300, 200))))
+    item = Item(images=(whole,), crops=(whole.crop((40, 30, 200, 170)),), title="a red scarf")
+    one, other = parity.encode(item), fast.encode(item)
+    assert (one.input_ids, one.token_types) == (other.input_ids, other.token_types)
+    assert len(one) == parity.length(item, [whole.size], [item.crops[0].size])
+    for a, b in zip(one.pictures, other.pictures, strict=True):
+        assert a.shape == b.shape and 0 < np.abs(a.astype(int) - b).mean() < 3
+    assert all(map(np.array_equal, one.pictures, parity.encode(decoded(item)).pictures))
+
+
+def decoded(item: Item) -> Item:
+    """The same pictures, decoded before."""
+    images, crops = (
+        tuple(one.image() for one in part if isinstance(one, Picture)) for part in (item.images, item.crops)
+    )
+    return Item(images=images, crops=crops, title=item.title)
+
+
+def test_an_unknown_path_is_refused(tiny_model: Path) -> None:
+    parts = MoonProcessor.from_pretrained(tiny_model)
+    with pytest.raises(ValueError, match="model.resize is one of fast, parity, got 'quick'"):
+        MoonProcessor(parts.image_processor, parts.tokenizer, resize="quick")  # type: ignore[arg-type]

@@ -55,14 +55,14 @@ def brute_force(params: MiningParams) -> list[list[str]]:
     ids=["whole", "chunked", "skip"],
 )
 def test_equals_brute_force(params: MiningParams) -> None:
-    mined = mine(**problem(), params=params)
+    mined = mine(**problem(), params=params).mined
     assert [found.negative_ids for found in mined] == brute_force(params)
 
 
 def test_nothing_bought_and_nothing_of_another_group_is_mined() -> None:
     p = problem()
     group_of = dict(zip(p["product_ids"], p["product_groups"], strict=True))
-    for query, found in enumerate(mine(**p, params=PARAMS)):
+    for query, found in enumerate(mine(**p, params=PARAMS).mined):
         assert not p["purchases"][query] & set(found.negative_ids)
         assert {group_of[id_] for id_ in found.negative_ids} <= {p["query_groups"][query]}
         assert found.scores == sorted(found.scores, reverse=True)
@@ -70,7 +70,7 @@ def test_nothing_bought_and_nothing_of_another_group_is_mined() -> None:
 
 def test_small_group_gives_what_it_has() -> None:
     p = problem()
-    for query, found in enumerate(mine(**p, params=PARAMS)):
+    for query, found in enumerate(mine(**p, params=PARAMS).mined):
         if p["query_groups"][query] == "tiny":
             assert len(found.negative_ids) == 3 - len(p["purchases"][query])
 
@@ -80,11 +80,11 @@ def test_more_similar_than_allowed_is_taken_for_a_false_negative() -> None:
     p["products_ND"] = p["products_ND"].copy()
     p["products_ND"][10] = p["queries_QD"][0]
     p["purchases"][0] = frozenset({"p000"})
-    assert "p010" in mine(**p, params=PARAMS)[0].negative_ids
-    assert "p010" not in mine(**p, params=dataclasses.replace(PARAMS, max_similarity=0.99))[0].negative_ids
+    assert "p010" in mine(**p, params=PARAMS).mined[0].negative_ids
+    assert "p010" not in mine(**p, params=dataclasses.replace(PARAMS, max_similarity=0.99)).mined[0].negative_ids
 
 
 def test_group_without_products_gives_none() -> None:
     p = problem()
     p["query_groups"] = ["elsewhere"] * QUERIES
-    assert mine(**p, params=PARAMS) == [Mined([], [])] * QUERIES
+    assert mine(**p, params=PARAMS).mined == [Mined([], [])] * QUERIES

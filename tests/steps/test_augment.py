@@ -82,7 +82,7 @@ def test_items_use_what_was_made(inputs: Inputs, made: tuple[Path, AugmentResult
     titles, pictures, _ = tables(made[0])
     product_id = pictures[0]["product_id"]
     variants = [source.product(product_id, draw) for draw in range(3)]
-    assert len({tuple(image.tobytes() for image in item.images) for item in variants}) == 3
+    assert len({tuple(one.image().tobytes() for one in item.images) for item in variants}) == 3
     title = {row["product_id"]: row["title"] for row in titles}.get(product_id, variants[0].title)
     assert [item.title for item in variants[1:]] == [title] * 2
     assert source.sizes(product_id, 1)[1][0] == variants[1].crops[0].size

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from moon.catalog.readers import READERS
 from moon.catalog.store import Catalog
 from moon.config import CatalogParams
 from moon.steps import import_catalog, outcome
@@ -64,7 +65,14 @@ def test_a_missing_picture_folder_is_refused(table: Path, tmp_path: Path) -> Non
         import_catalog.run(params=params, out=tmp_path / "out")
 
 
-@pytest.mark.parametrize("source", ["render", "esci:folder", "table:", "grocery-store", "fashion:"])
+@pytest.mark.parametrize("source", ["render", "excel:folder", "table:", "grocery-store", "fashion:"])
 def test_unknown_sources_are_refused_with_the_known_ones(source: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="expected fashion:DIR, grocery-store:DIR or table:FILE"):
+    with pytest.raises(ValueError, match=".*".join(f"{kind}:{reader.place}" for kind, reader in READERS.items())):
         import_catalog.run(params=CatalogParams(source=source), out=tmp_path / "out")
+
+
+@pytest.mark.parametrize("kind", READERS)
+def test_every_kind_of_source_says_what_it_misses(kind: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="nowhere"):
+        import_catalog.run(params=CatalogParams(source=f"{kind}:{tmp_path / 'nowhere'}"), out=tmp_path / "out")
+    assert not list(tmp_path.iterdir())

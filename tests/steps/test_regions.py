@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from moon.catalog.schema import CATALOG_TABLES
 from moon.catalog.store import Catalog, read_table, write_table
 from moon.config import RegionsParams
-from moon.steps import outcome, regions
+from moon.steps import outcome, regions, regions_merge
 
 
 def test_every_picture_gets_a_region_inside_it(tiny_catalog: Path, tiny_regions: Path) -> None:
@@ -51,3 +52,49 @@ def test_without_known_boxes_there_is_no_score(tmp_path: Path) -> None:
         write_table(tmp_path / "c" / name, schema, [])
     result = regions.run(catalog=tmp_path / "c", params=RegionsParams(), out=tmp_path / "out")
     assert (result.images, result.scored, result.mean_iou, result.corloc) == (0, 0, None, None)
+
+
+@pytest.fixture
+def sharded(tiny_catalog: Path, tmp_path: Path) -> Path:
+    """`tiny_catalog` with its pictures in five shards."""
+    out = tmp_path / "sharded"
+    shutil.copytree(tiny_catalog, out)
+    images = read_table(tiny_catalog / "images").to_pylist()
+    write_table(out / "images", CATALOG_TABLES["images"], images, shard_rows=-(-len(images) // 5))
+    return out
+
+
+@pytest.mark.parametrize("count", [1, 3, 7])
+def test_merged_shares_are_the_whole(count: int, sharded: Path, tiny_regions: Path, tmp_path: Path) -> None:
+    parts = [tmp_path / f"part-{i}" for i in range(1, count + 1)]
+    for i, part in enumerate(parts, 1):
+        made = regions.run(catalog=sharded, params=RegionsParams(), out=part, workers=1, shard=f"{i}/{count}")
+        assert made.shard == f"{i}/{count}"
+    merged = regions_merge.run(catalog=sharded, parts=parts[::-1], out=tmp_path / "merged")
+    assert read_table(tmp_path / "merged" / "regions").equals(read_table(tiny_regions / "regions"))
+    whole = outcome.read(tiny_regions)
+    again = outcome.read(tmp_path / "merged")
+    assert merged.images == whole["images"] and merged.ms_per_image > 0
+    assert {**again, "ms_per_image": 0, "mean_iou": 0} == {**whole, "ms_per_image": 0, "mean_iou": 0}
+    assert again["mean_iou"] == pytest.approx(whole["mean_iou"], abs=1e-6)  # stored boxes are float32
+
+
+def test_shares_that_do_not_fit_are_refused(sharded: Path, tiny_regions: Path, tmp_path: Path) -> None:
+    first = tmp_path / "first"
+    regions.run(catalog=sharded, params=RegionsParams(detector="full"), out=first, workers=1, shard="1/2")
+    for parts in ([first], [first, first], [tiny_regions], []):
+        with pytest.raises(ValueError, match="expected each of 1/n to n/n once"):
+            regions_merge.run(catalog=sharded, parts=parts, out=tmp_path / "merged")
+    other = tmp_path / "other"
+    for name, schema in CATALOG_TABLES.items():
+        write_table(other / name, schema, [])
+    second = tmp_path / "second"
+    regions.run(catalog=sharded, params=RegionsParams(detector="full"), out=second, workers=1, shard="2/2")
+    with pytest.raises(ValueError, match="not of the pictures of"):
+        regions_merge.run(catalog=other, parts=[first, second], out=tmp_path / "merged")
+
+
+@pytest.mark.parametrize("shard", ["0/2", "3/2", "1", "a/b", "1/2/3", "-1/2"])
+def test_a_malformed_share_is_refused(shard: str, tiny_catalog: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="expected i/n"):
+        regions.run(catalog=tiny_catalog, params=RegionsParams(), out=tmp_path, shard=shard)

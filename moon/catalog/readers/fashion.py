@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from PIL import Image, ImageEnhance, ImageOps
 
-from moon.catalog.readers.sink import CatalogSink, RowError, SourceProduct, read_picture, share_of
+from moon.catalog.readers.sink import CatalogSink, Picture, RowError, SourceProduct, share_of
 from moon.catalog.readers.table_files import TableFile
 from moon.catalog.readers.table_values import list_of, text_of
 from moon.vision.decode import decode, encode_jpeg
@@ -83,9 +83,7 @@ def _product(row: Mapping[str, Any]) -> SourceProduct:
 def _add_purchases(product: SourceProduct, source: Path, sink: CatalogSink) -> None:
     id_, split = product.product_id, product.split
     image_id = f"photo:{id_}"
-    picture = _first_usable(product.pictures, source, sink)
-    photo = shoppers_photo(picture, random.Random(image_id))
-    sink.add_made_image(image_id, encode_jpeg(photo))
+    add_shoppers_photo(image_id, product.pictures, source, sink)
     sink.add_interaction(image_id, id_, text=None, image_id=image_id, split=split)
     if share_of(f"text:{id_}") < _TEXT_SHARE:
         words = query_words(product.title, random.Random(f"text:{id_}"))
@@ -97,14 +95,23 @@ def _add_purchases(product: SourceProduct, source: Path, sink: CatalogSink) -> N
         sink.add_interaction(f"both:{id_}", id_, text=hint.lower(), image_id=image_id, split=split)
 
 
-def _first_usable(pictures: Mapping[str, str], source: Path, sink: CatalogSink) -> Image.Image:
-    """The first picture that entered the catalogue; a product in it has one."""
-    for image_id, relative in pictures.items():
+def add_shoppers_photo(image_id: str, pictures: Mapping[str, Picture], root: Path, sink: CatalogSink) -> None:
+    """Stores `shoppers_photo` of the first picture of an accepted product that entered the catalogue with it."""
+
+    def make() -> bytes:
+        picture = decode(_first_usable(pictures, root, sink))
+        return encode_jpeg(shoppers_photo(picture, random.Random(image_id)))
+
+    sink.add_made_image(image_id, make)
+
+
+def _first_usable(pictures: Mapping[str, Picture], root: Path, sink: CatalogSink) -> bytes:
+    for image_id, picture in pictures.items():
         try:
-            sink.add_image(image_id, source, relative)
+            sink.add_image(image_id, root, picture)
         except RowError:  # it is in the rejected table already
             continue
-        return decode(read_picture(source, relative))
+        return sink.read_picture(root, picture)
     raise AssertionError("a product was accepted without a picture")
 
 

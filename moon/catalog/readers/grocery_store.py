@@ -9,13 +9,14 @@ subset of the rows.
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from moon.catalog.readers.sink import CatalogSink, RowError, SourceProduct, check_split, share_of
+from moon.catalog.readers.table_files import TableFile
 from moon.catalog.readers.table_values import list_of, text_of
 
 _PRODUCTS: Final = "products.jsonl"
@@ -44,37 +45,32 @@ def read_grocery_store(source: Path, sink: CatalogSink) -> None:
     """
     if not (source / _PRODUCTS).is_file():
         raise ValueError(f"{source} is not in the Grocery Store format: no {_PRODUCTS} there")
-    products: dict[str, tuple[str, str]] = {}
-    for row_id, row in _rows(source / _PRODUCTS, "products", sink):
-        product_id = ""
-        try:
-            product_id = text_of(row.get("product_id"))
-            _add_product(product_id, row, source, sink)
-            products[product_id] = text_of(row.get("description")), _coarse_word(row)
-        except RowError as error:
-            sink.reject("products", product_id or row_id, error)
-    splits = _add_photos(source, products, sink)
+    lines, words = _add_products(source, sink)
+    splits = _add_photos(source, words, sink)
     evaluation = "test" if "test" in splits else "val"
-    for product_id, (description, _) in products.items():
+    for line, row in TableFile(source / _PRODUCTS).rows():
+        product_id = lines.get(line)
+        if product_id is None or isinstance(row, RowError):
+            continue
         split = evaluation if share_of(f"text:{product_id}") < _EVALUATION_SHARE else "train"
-        if description:
+        if description := text_of(row.get("description")):
             sink.add_interaction(f"text:{product_id}", product_id, text=description, image_id=None, split=split)
 
 
-def _rows(path: Path, table: str, sink: CatalogSink) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Rows of a JSONL file with a name for each; lines that hold no object are rejected."""
-    if not path.is_file():
-        return
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            name = f"{path.name}:{number}"
-            try:
-                row = json.loads(line)
-                if not isinstance(row, dict):
-                    raise ValueError(f"expected an object, got {type(row).__name__}")
-                yield name, row
-            except (ValueError, RecursionError) as error:
-                sink.reject(table, name, RowError("bad_row", str(error)))
+def _add_products(source: Path, sink: CatalogSink) -> tuple[dict[int, str], dict[str, str]]:
+    """Adds the products; returns the accepted ones by their line, and the coarse category's word of each."""
+    lines, words = {}, {}
+    for line, row in TableFile(source / _PRODUCTS).rows():
+        product_id = ""
+        try:
+            if isinstance(row, RowError):
+                raise row
+            product_id = text_of(row.get("product_id"))
+            _add_product(product_id, row, source, sink)
+            lines[line], words[product_id] = product_id, sys.intern(_coarse_word(row))
+        except RowError as error:
+            sink.reject("products", product_id or f"{_PRODUCTS}:{line}", error)
+    return lines, words
 
 
 def _add_product(product_id: str, row: Mapping[str, Any], source: Path, sink: CatalogSink) -> None:
@@ -120,12 +116,16 @@ def _coarse_word(row: Mapping[str, Any]) -> str:
     return text_of(row["category"][-1]).replace("-", " ").lower() if row["category"] else ""
 
 
-def _add_photos(source: Path, products: Mapping[str, tuple[str, str]], sink: CatalogSink) -> set[str]:
+def _add_photos(source: Path, words: Mapping[str, str], sink: CatalogSink) -> set[str]:
     """Adds the natural photos and their queries; returns the splits that occurred."""
-    splits = set()
-    for row_id, row in _rows(source / _PHOTOS, "interactions", sink):
-        query_id = row_id
+    splits: set[str] = set()
+    if not (source / _PHOTOS).is_file():
+        return splits
+    for line, row in TableFile(source / _PHOTOS).rows():
+        query_id = f"{_PHOTOS}:{line}"
         try:
+            if isinstance(row, RowError):
+                raise row
             image_id, relative, product_id, split = _photo(row)
             query_id = f"photo:{image_id}"
             if not sink.has_product(product_id):
@@ -134,7 +134,7 @@ def _add_photos(source: Path, products: Mapping[str, tuple[str, str]], sink: Cat
             sink.add_image(image_id, source, relative)
             sink.add_interaction(query_id, product_id, text=None, image_id=image_id, split=split)
             splits.add(split)
-            word = products[product_id][1]
+            word = words[product_id]
             if word and share_of(f"both:{image_id}") < _BOTH_SHARE:
                 sink.add_interaction(f"both:{image_id}", product_id, text=word, image_id=image_id, split=split)
         except RowError as error:

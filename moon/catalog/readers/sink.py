@@ -2,69 +2,48 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import hashlib
-import json
-import os
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Literal
+from typing import Final, Literal, TypeVar
 
-from moon.catalog.schema import CATALOG_TABLES, SPLITS
+from moon.catalog.readers.pictures import DETAIL_CHARS, PictureSink, read_picture
+from moon.catalog.readers.resume import Continued, Journal
+from moon.catalog.readers.rows import (
+    Picture,
+    Reason,
+    RowError,
+    SourceProduct,
+    check_split,
+    hashed_split,
+    share_of,
+    texts,
+)
+from moon.catalog.schema import CATALOG_TABLES
 from moon.catalog.store import TableWriter, attributes_list
-from moon.vision.decode import ImageError, decode
+from moon.config import CatalogParams
 
-Reason = Literal[
-    "no_id",
-    "no_title",
-    "no_image",
-    "missing_image",
-    "broken_image",
-    "too_many_pixels",
-    "duplicate_id",
-    "unknown_split",
-    "unknown_product",
-    "bad_row",
-    "no_query",
+__all__ = [
+    "CatalogSink",
+    "Picture",
+    "Reason",
+    "RowError",
+    "SourceProduct",
+    "check_split",
+    "hashed_split",
+    "read_picture",
+    "share_of",
+    "texts",
 ]
-"""Codes of the ``rejected`` table."""
 
-MAX_IMAGE_BYTES: Final = 64 * 1024 * 1024
-"""A larger picture file is not read at all."""
-_IMAGE_SHARD_ROWS: Final = 256
-"""Most pictures in one shard, because a shard is held in memory until it is whole."""
+R = TypeVar("R")
+
 _FIRST_TIME: Final = datetime.datetime(2019, 1, 1, tzinfo=datetime.UTC)
-_DETAIL_CHARS: Final = 300
-
-
-class RowError(ValueError):
-    """A row cannot enter the catalogue; ``reason`` is its code, the message what was found."""
-
-    def __init__(self, reason: Reason, detail: str) -> None:
-        super().__init__(detail)
-        self.reason: Reason = reason
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SourceProduct:
-    """A product as a source gives it, before its pictures are looked at."""
-
-    product_id: str
-    title: str
-    description: str
-    category_path: list[str]
-    attributes: dict[str, list[str]]
-    pictures: dict[str, str]
-    """Picture id -> path from the picture folder."""
-    split: str
-
-    def fingerprint(self) -> bytes:
-        """Equal for products with equal fields; the split does not count."""
-        fields = dataclasses.asdict(self) | {"split": ""}
-        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).digest()[:16]
 
 
 class CatalogSink:
@@ -76,30 +55,66 @@ class CatalogSink:
         out: the catalogue folder.
         max_image_pixels: limit on a picture's pixels, checked before it is decoded.
         shard_rows: rows of a shard.
+        params: the other limits of a picture.
+        journal: what an earlier import into ``out`` has left, which this one goes on with.
     """
 
-    def __init__(self, out: Path, *, max_image_pixels: int, shard_rows: int) -> None:
-        self._max_pixels = max_image_pixels
-        rows = {name: shard_rows for name in CATALOG_TABLES} | {"images": min(shard_rows, _IMAGE_SHARD_ROWS)}
-        self._tables = {name: TableWriter(out / name, schema, rows[name]) for name, schema in CATALOG_TABLES.items()}
+    def __init__(
+        self,
+        out: Path,
+        *,
+        max_image_pixels: int,
+        shard_rows: int,
+        params: CatalogParams | None = None,
+        journal: Journal | None = None,
+    ) -> None:
+        limits = replace(params or CatalogParams(), max_image_pixels=max_image_pixels, shard_rows=shard_rows)
         self._stack = ExitStack()
+        if journal is None:
+            journal = Journal(out.with_name(f".{out.name}.journal"), goes_on=False)
+            self._stack.callback(shutil.rmtree, journal.folder, ignore_errors=True)
+        self._tables = {
+            name: Continued(TableWriter(out / name, schema, shard_rows, keep=journal.goes_on))
+            for name, schema in CATALOG_TABLES.items()
+            if name != "images"
+        }
+        self._pictures = PictureSink(
+            out / "images", limits, journal, lambda image_id, error: self.reject("images", image_id, error)
+        )
         self._products: dict[str, bytes] = {}
         self._queries: set[str] = set()
-        self._images: dict[str, RowError | None] = {}
+        self._related: set[bytes] = set()
 
     def __enter__(self) -> CatalogSink:
+        self._stack.enter_context(self._pictures)
         for table in self._tables.values():
-            self._stack.enter_context(table)
+            self._stack.enter_context(table.writer)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.__exit__(kind, error, trace)
+        if kind is None:
+            for table in self._tables.values():
+                table.check()
+
+    def ahead(self, rows: Iterable[R], pictures: Callable[[R], Iterable[Picture]]) -> Iterator[R]:
+        """The same rows, while the remote pictures of those that come next are fetched already.
+
+        A reader whose source may hold URLs wraps its rows in it; without it, only the pictures of one product are
+        fetched side by side.
+
+        Args:
+            rows: what the reader goes through.
+            pictures: the pictures of a row as `add_product` or `add_image` will be given them; a `RowError` is taken
+                as none. A picture that it does not name is fetched when it is added.
+        """
+        return self._pictures.ahead(rows, pictures)
 
     def reject(self, table: str, row_id: str, error: RowError) -> None:
         """Counts a row out, with its reason."""
-        detail = str(error)[:_DETAIL_CHARS]
+        detail = str(error)[:DETAIL_CHARS]
         self._tables["rejected"].add({"table": table, "row_id": row_id, "reason": error.reason, "detail": detail})
 
     def has_product(self, product_id: str) -> bool:
@@ -110,52 +125,47 @@ class CatalogSink:
         """Whether a product was accepted with exactly these fields."""
         return self._products.get(product.product_id) == product.fingerprint()
 
-    def add_image(self, image_id: str, root: Path, relative: str) -> str:
-        """Checks and stores the picture at ``relative`` to ``root``, once, and returns its id.
+    def add_image(self, image_id: str, root: Path, picture: Picture) -> str:
+        """Checks and stores a picture, once, and returns its id.
+
+        Args:
+            image_id: its id; what is given for the same id later is not looked at.
+            root: the picture folder.
+            picture: a path from ``root``, a URL, or encoded bytes.
 
         Raises:
-            RowError: missing, outside ``root``, broken or over the pixel limit. A broken picture is put into the
-                rejected table the first time it is met.
+            RowError: missing, outside ``root``, not to be fetched, broken, or over a limit. Such a picture is put into
+                the rejected table the first time it is met.
         """
-        if image_id not in self._images:
-            try:
-                self._store(image_id, relative, read_picture(root, relative))
-                self._images[image_id] = None
-            except RowError as error:
-                self._images[image_id] = error
-                self.reject("images", image_id, error)
-        failed = self._images[image_id]
-        if failed is not None:
-            raise RowError(failed.reason, f"picture {image_id}: {failed}")
-        return image_id
+        return self._pictures.add(image_id, root, picture)
 
-    def add_made_image(self, image_id: str, data: bytes) -> None:
-        """Stores a picture that the reader made itself, such as the photo of a derived query.
+    def add_made_image(self, image_id: str, make: Callable[[], bytes]) -> None:
+        """Stores a picture that the reader makes itself, such as the photo of a derived query.
+
+        Args:
+            image_id: its id.
+            make: gives the encoded bytes; not called where an earlier import has stored them.
 
         Raises:
             RowError: broken or over the pixel limit.
         """
-        self._store(image_id, "", data)
-        self._images[image_id] = None
+        self._pictures.add_made(image_id, make)
 
-    def _store(self, image_id: str, relative: str, data: bytes) -> None:
-        try:
-            width, height = decode(data, self._max_pixels).size
-        except ImageError as error:
-            reason: Reason = "too_many_pixels" if error.reason == "too_many_pixels" else "broken_image"
-            raise RowError(reason, f"{error.reason}: {error}") from None
-        self._tables["images"].add(
-            {
-                "image_id": image_id,
-                "image": {"bytes": data, "path": relative},
-                "width": width,
-                "height": height,
-                "sha256": hashlib.sha256(data).hexdigest(),
-            }
-        )
+    def read_picture(self, root: Path, picture: Picture) -> bytes:
+        """The bytes of a picture in a source.
 
-    def add_product(self, product: SourceProduct, root: Path) -> None:
+        Raises:
+            RowError: it is missing, outside ``root``, too large, or cannot be fetched.
+        """
+        return self._pictures.read(root, picture)
+
+    def add_product(self, product: SourceProduct, root: Path, *, needs_picture: bool = True) -> None:
         """Stores a product with its pictures under ``root``; unusable pictures are left out.
+
+        Args:
+            product: what the source says of it.
+            root: the picture folder.
+            needs_picture: False for a source of texts alone; a product without a picture is accepted.
 
         Raises:
             RowError: no id, title or usable picture, an unknown split, or an id that was given before.
@@ -170,7 +180,7 @@ class CatalogSink:
             raise RowError("no_title", f"product {name} has no title")
         check_split(product.split)
         image_ids = self._usable(product.pictures, root)
-        if not image_ids:
+        if not image_ids and needs_picture:
             count = len(product.pictures)
             found = f"none of its {count} pictures is usable" if count else "it names no picture"
             raise RowError("no_image", f"product {name}: {found}")
@@ -187,14 +197,47 @@ class CatalogSink:
         )
         self._products[name] = product.fingerprint()
 
-    def _usable(self, pictures: Mapping[str, str], root: Path) -> list[str]:
+    def _usable(self, pictures: Mapping[str, Picture], root: Path) -> list[str]:
         ids = []
-        for image_id, relative in pictures.items():
-            try:
-                ids.append(self.add_image(image_id, root, relative))
-            except RowError:  # it is in the rejected table already
-                continue
+        with self._pictures.fetch_together(pictures.values()):
+            for image_id, picture in pictures.items():
+                try:
+                    ids.append(self.add_image(image_id, root, picture))
+                except RowError:  # it is in the rejected table already
+                    continue
         return ids
+
+    def add_box(self, image_id: str, box: tuple[float, float, float, float]) -> None:
+        """Stores a true product box of a picture: x0, y0, x1, y1 in pixels of the upright picture, far edge excluded.
+
+        Raises:
+            RowError: the picture was not accepted, or the box is empty.
+        """
+        if image_id not in self._pictures:
+            raise RowError("unknown_image", f"a box of picture {image_id}, which is not in the catalogue")
+        x0, y0, x1, y1 = box
+        if not (x0 < x1 and y0 < y1):
+            raise RowError("bad_row", f"a box of picture {image_id} is empty: {box}")
+        self._tables["boxes"].add({"image_id": image_id, "x0": x0, "y0": y0, "x1": x1, "y1": y1})
+
+    def add_relation(
+        self, product_id: str, other_id: str, relation: Literal["same", "substitute", "complement"], weight: float = 1.0
+    ) -> None:
+        """Stores what ``other_id`` is to ``product_id``; the same relation a second time is passed over.
+
+        Raises:
+            RowError: one of them is not in the catalogue, or they are one product.
+        """
+        for name in (product_id, other_id):
+            if name not in self._products:
+                raise RowError("unknown_product", f"relation {relation}: product {name} is not in the catalogue")
+        if product_id == other_id:
+            raise RowError("bad_row", f"product {product_id} is related to itself")
+        key = hashlib.sha256(f"{product_id}\0{other_id}\0{relation}".encode()).digest()[:12]
+        if key not in self._related:
+            self._related.add(key)
+            row = {"product_id": product_id, "other_id": other_id, "relation": relation, "weight": weight}
+            self._tables["relations"].add(row)
 
     def add_interaction(
         self,
@@ -233,39 +276,3 @@ class CatalogSink:
                 "split": split,
             }
         )
-
-
-def read_picture(root: Path, relative: str) -> bytes:
-    """The bytes of a picture file under ``root``.
-
-    Raises:
-        RowError: no such file, not under ``root``, or too large.
-    """
-    inside = os.path.normpath(relative)
-    if os.path.isabs(inside) or inside.split(os.sep)[0] == os.pardir or "\0" in inside:
-        raise RowError("missing_image", f"'{relative}' points outside the picture folder {root}")
-    path = root / inside
-    try:
-        if not path.is_file():
-            raise RowError("missing_image", f"no file '{relative}' in {root}")
-        if path.stat().st_size > MAX_IMAGE_BYTES:
-            raise RowError("broken_image", f"too_many_bytes: {path.stat().st_size}, the limit is {MAX_IMAGE_BYTES}")
-        return path.read_bytes()
-    except OSError as error:
-        raise RowError("missing_image", f"cannot read '{relative}': {error.strerror}") from None
-
-
-def check_split(split: str) -> None:
-    """Refuses a split that is not ours."""
-    if split not in SPLITS:
-        raise RowError("unknown_split", f"split '{split}', expected one of {', '.join(SPLITS)}")
-
-
-def share_of(key: str) -> float:
-    """A number in [0, 1) that depends on the key alone: the same on every machine and in every run."""
-    return int.from_bytes(hashlib.sha1(key.encode("utf-8", "surrogatepass")).digest()[:8], "big") / 2**64
-
-
-def texts(values: Sequence[Any]) -> list[str]:
-    """Stripped non-empty texts."""
-    return [text for value in values if value is not None and (text := str(value).strip())]

@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from moon.catalog.readers.sink import CatalogSink, RowError, SourceProduct, share_of
-from moon.catalog.readers.table_files import TableFile
-from moon.catalog.readers.table_values import attributes_of, list_of, split_of, text_of, time_of
+from moon.catalog.readers.fetch import scheme_of
+from moon.catalog.readers.sink import CatalogSink, Picture, RowError, SourceProduct, hashed_split
+from moon.catalog.readers.table_files import Rows, TableFile
+from moon.catalog.readers.table_values import attributes_of, list_of, pictures_of, split_of, text_of, time_of
 
 FIELDS: Final[dict[str, tuple[str, ...]]] = {
     "product_id": ("id", "sku", "asin", "parent_asin", "item_id"),
@@ -32,7 +33,6 @@ FIELDS: Final[dict[str, tuple[str, ...]]] = {
 ATTRIBUTE: Final = "attribute."
 """``attribute.colour: COLUMN`` makes an attribute of a column."""
 _REQUIRED: Final = ("product_id", "title", "images")
-_VAL_FROM, _TEST_FROM = 0.8, 0.9
 
 
 def read_table(source: Path, images: Path, columns: Mapping[str, str], sink: CatalogSink) -> None:
@@ -53,15 +53,32 @@ def read_table(source: Path, images: Path, columns: Mapping[str, str], sink: Cat
         ValueError: the file cannot be read, or ``columns`` names a field or column that does not exist.
     """
     table = TableFile(source)
-    reader = _RowReader(map_columns(columns, table.columns(), source), images, sink)
-    for line, row in table.rows():
+    mapping = map_columns(columns, table.columns(), str(source))
+    read_rows(table.rows(), mapping, source.name, images, sink)
+
+
+def read_rows(
+    rows: Rows, mapping: Mapping[str, str], name: str, images: Path, sink: CatalogSink, split: str = ""
+) -> None:
+    """Puts rows of a table into a sink.
+
+    Args:
+        rows: the rows with their numbers.
+        mapping: our field -> their column, see `map_columns`.
+        name: what the source is called where a row has no other name.
+        images: folder of the pictures.
+        sink: where the rows go.
+        split: of the rows that name none; empty shares them out by product.
+    """
+    reader = _RowReader(mapping, images, sink, split)
+    for line, row in sink.ahead(rows, reader.pictures):
         if isinstance(row, RowError):
-            sink.reject("products", f"{source.name}:{line}", row)
+            sink.reject("products", f"{name}:{line}", row)
         else:
             reader.read(row, line)
 
 
-def map_columns(wanted: Mapping[str, str], columns: Sequence[str], source: Path) -> dict[str, str]:
+def map_columns(wanted: Mapping[str, str], columns: Sequence[str], source: str) -> dict[str, str]:
     """Our field -> existing column: those ``wanted``, and the others by their usual names."""
     for field, column in wanted.items():
         if field not in FIELDS and not field.startswith(ATTRIBUTE):
@@ -93,6 +110,15 @@ class _RowReader:
     mapping: Mapping[str, str]
     images: Path
     sink: CatalogSink
+    split: str
+
+    def pictures(self, numbered: tuple[int, Mapping[str, Any] | RowError]) -> list[Picture]:
+        """The pictures that a row names."""
+        row = numbered[1]
+        if isinstance(row, RowError):
+            return []
+        values = {field: row.get(column) for field, column in self.mapping.items()}
+        return [self._inside(one) for field in ("images", "query_image") for one in pictures_of(values.get(field))]
 
     def read(self, row: Mapping[str, Any], line: int) -> None:
         """Adds a row's product and interaction, or rejects what is wrong with them."""
@@ -100,8 +126,8 @@ class _RowReader:
         product_id = ""
         try:
             product_id = text_of(values["product_id"])
-            asks = bool(text_of(values.get("query_text")) or text_of(values.get("query_image")))
-            split = split_of(values.get("split")) or _hashed_split(product_id)
+            asks = bool(text_of(values.get("query_text")) or pictures_of(values.get("query_image")))
+            split = split_of(values.get("split")) or self.split or hashed_split(product_id)
             self._product(product_id, values, split, asks)
         except RowError as error:
             self.sink.reject("products", product_id or f"line {line}", error)
@@ -118,14 +144,14 @@ class _RowReader:
         known = self.sink.has_product(product_id)
         if known and asks and not text_of(values["title"]):
             return
-        paths = [self._inside(path) for path in list_of(values["images"], ";|,")]
+        pictures = [self._inside(picture) for picture in pictures_of(values["images"])]
         product = SourceProduct(
             product_id=product_id,
             title=text_of(values["title"]),
             description=text_of(values.get("description")),
             category_path=list_of(values.get("category_path"), ">|/"),
             attributes=self._attributes(values),
-            pictures={path: path for path in paths},
+            pictures={_image_id(picture, product_id, place): picture for place, picture in enumerate(pictures)},
             split=split,
         )
         if known and self.sink.same_product(product):
@@ -144,8 +170,9 @@ class _RowReader:
 
     def _interaction(self, query_id: str, product_id: str, values: Mapping[str, Any], split: str) -> None:
         time = time_of(values.get("timestamp"))
-        path = text_of(values.get("query_image"))
-        image_id = self.sink.add_image(self._inside(path), self.images, self._inside(path)) if path else None
+        image_id = None
+        for picture in map(self._inside, pictures_of(values.get("query_image"))[:1]):
+            image_id = self.sink.add_image(_image_id(picture, f"query:{query_id}", 0), self.images, picture)
         self.sink.add_interaction(
             query_id,
             product_id,
@@ -156,13 +183,15 @@ class _RowReader:
             timestamp=time,
         )
 
-    def _inside(self, path: str) -> str:
-        """A picture's path from the picture folder, also where the table gives it whole; it is the picture's id."""
+    def _inside(self, path: Picture) -> Picture:
+        """A picture's path from the picture folder, also where the table gives it whole; URLs and bytes as they are."""
+        if isinstance(path, bytes) or scheme_of(path):
+            return path
         if os.path.isabs(path):
             path = os.path.relpath(path, os.path.abspath(self.images))
         return Path(os.path.normpath(path)).as_posix()
 
 
-def _hashed_split(product_id: str) -> str:
-    share = share_of(f"split:{product_id}")
-    return "train" if share < _VAL_FROM else "val" if share < _TEST_FROM else "test"
+def _image_id(picture: Picture, owner: str, place: int) -> str:
+    """A picture's path or URL is its id, so that it is stored once; bytes are named after what they are of."""
+    return picture if isinstance(picture, str) else f"{owner}:{place}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import itertools
 import json
 from collections.abc import Iterator
@@ -12,7 +13,8 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from moon.catalog.readers.sink import RowError
+from moon.catalog.readers.rows import RowError
+from moon.progress import follow, track
 
 Rows = Iterator[tuple[int, dict[str, Any] | RowError]]
 """Line or row number, from 1, with the row or what is wrong with it."""
@@ -51,21 +53,24 @@ class TableFile:
         self._read = readers[path.suffix.lower()]
 
     def rows(self) -> Rows:
-        """All rows in file order."""
-        return self._read(self.path)
+        """All rows in file order, behind a progress bar."""
+        return self._read(self.path, f"reading {self.path.name}")
 
     def columns(self) -> list[str]:
         """Column names; of a JSONL file, all keys of its first rows."""
-        rows = (row for _, row in itertools.islice(self.rows(), _PEEKED_ROWS) if isinstance(row, dict))
+        rows = (row for _, row in itertools.islice(self._read(self.path, ""), _PEEKED_ROWS) if isinstance(row, dict))
         names = dict.fromkeys(name for row in rows for name in row)
         if not names:
             raise ValueError(f"{self.path} has no readable row among its first {_PEEKED_ROWS}")
         return list(names)
 
 
-def _csv_rows(path: Path) -> Rows:
+def _csv_rows(path: Path, shown: str) -> Rows:
     # Undecodable bytes become surrogates, so that one row of another encoding does not end the file.
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+    with (
+        path.open("rb") as raw,
+        io.TextIOWrapper(raw, encoding="utf-8-sig", errors="surrogateescape", newline="") as file,
+    ):
         first = file.readline()
         if not first.isprintable() and not first.replace("\t", "").rstrip("\r\n").isprintable():
             raise ValueError(f"{path}: its header line is not UTF-8 text; save the file as UTF-8 CSV")
@@ -76,16 +81,20 @@ def _csv_rows(path: Path) -> Rows:
         twice = sorted({name for name in header if name and header.count(name) > 1})
         if twice:
             raise ValueError(f"{path}: column '{twice[0]}' stands twice in its header line; rename or remove one")
-        while True:
-            try:
-                values = next(lines)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                yield lines.line_num, RowError("bad_row", f"line {lines.line_num}: {error}")
-                continue
-            if values:
-                yield lines.line_num, _csv_row(header, values, lines.line_num)
+        yield from follow(_csv_lines(lines, header), shown, path.stat().st_size, raw.tell)
+
+
+def _csv_lines(lines: Any, header: list[str]) -> Rows:
+    while True:
+        try:
+            values = next(lines)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield lines.line_num, RowError("bad_row", f"line {lines.line_num}: {error}")
+            continue
+        if values:
+            yield lines.line_num, _csv_row(header, values, lines.line_num)
 
 
 def _csv_row(header: list[str], values: list[str], line: int) -> dict[str, Any] | RowError:
@@ -96,9 +105,9 @@ def _csv_row(header: list[str], values: list[str], line: int) -> dict[str, Any] 
     return dict(zip(header, values, strict=True))
 
 
-def _jsonl_rows(path: Path) -> Rows:
+def _jsonl_rows(path: Path, shown: str) -> Rows:
     with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
+        for number, line in enumerate(follow(file, shown, path.stat().st_size, file.tell), start=1):
             if not line.strip():
                 continue
             try:
@@ -110,9 +119,10 @@ def _jsonl_rows(path: Path) -> Rows:
             yield number, row if isinstance(row, dict) else RowError("bad_row", f"line {number} is a {kind}, no object")
 
 
-def _parquet_rows(path: Path) -> Rows:
+def _parquet_rows(path: Path, shown: str) -> Rows:
     try:
-        batches = pq.ParquetFile(path).iter_batches(batch_size=_BATCH)
-        yield from enumerate((row for batch in batches for row in batch.to_pylist()), start=1)
+        file = pq.ParquetFile(path)
+        rows = (row for batch in file.iter_batches(batch_size=_BATCH) for row in batch.to_pylist())
+        yield from enumerate(track(rows, shown, total=file.metadata.num_rows) if shown else rows, start=1)
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{path} is not a readable Parquet file: {error}") from None

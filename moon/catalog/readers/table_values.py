@@ -7,12 +7,14 @@ import json
 import re
 from typing import Any, Final
 
-from moon.catalog.readers.sink import RowError, texts
+from moon.catalog.readers.rows import Picture, RowError, texts
 
 _MILLISECONDS_FROM: Final = 1e11
 """A number of at least this is a time in milliseconds, a smaller one in seconds (1e11 s is the year 5138)."""
 _COMPACT_DATE: Final = re.compile(r"(19|20)\d{6}")
 """Eight digits such as 20240131 are a date and not a second of the year 1970."""
+_BETWEEN_URLS: Final = re.compile(r"\s*[;|,]\s*(?=[a-z][a-z0-9+.-]*://)", re.IGNORECASE)
+"""A URL may hold a comma or a semicolon itself, so one only parts what it stands between and a URL."""
 _SPLIT_NAMES: Final = {"training": "train", "valid": "val", "validation": "val", "dev": "val"}
 
 
@@ -48,6 +50,26 @@ def list_of(value: Any, separators: str) -> list[str]:
         if separator in text:
             return texts(text.split(separator))
     return texts([text])
+
+
+def pictures_of(value: Any) -> list[Picture]:
+    """Paths, URLs or encoded bytes of pictures, from one or a list of them.
+
+    Text is split as in `list_of`, but where it holds a URL only before each URL. Bytes, alone or in the object
+    ``{"bytes": ..., "path": ...}`` of Hugging Face, are taken as they are; without bytes the path counts.
+
+    Raises:
+        RowError: anything else.
+    """
+    if isinstance(value, bytes):
+        return [value] if value else []
+    if isinstance(value, dict) and value.keys() <= {"bytes", "path"} and not isinstance(value.get("bytes"), str):
+        return pictures_of(value.get("bytes") or value.get("path"))
+    if isinstance(value, list | tuple) and any(isinstance(one, dict | bytes) for one in value):
+        return [picture for one in value for picture in pictures_of(one)]
+    if isinstance(value, str) and "://" in value and not value.lstrip().startswith("["):
+        return [*texts(_BETWEEN_URLS.split(text_of(value)))]
+    return [*list_of(value, ";|,")]
 
 
 def attributes_of(value: Any) -> dict[str, list[str]]:

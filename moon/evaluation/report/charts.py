@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from moon.evaluation.report.html import Child, Html, el
+from moon.evaluation.report.drawing import (
+    WIDTH,
+    chart,
+    horizontal_grid,
+    label,
+    line,
+    nice_limit,
+    polyline,
+    round_ticks,
+    scale,
+    text,
+    vertical_grid,
+)
+from moon.evaluation.report.html import Child, Html, cut, el
 
-_ROW = 50
+_LABELS = 112
+"""Width of the labels to the left of a chart's rows, and the letters that fit into it."""
+_LETTERS = 15
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +44,8 @@ class SpanRow:
     spans: Sequence[Span]
     mark: float | None = None
     """A reference value, drawn as a small tick."""
+    detail: str = ""
+    """A quieter word under the label."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,103 +59,118 @@ class Bar:
     """good, warn, bad or plain."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """One line of a line chart."""
+
+    xs: Sequence[float]
+    ys: Sequence[float]
+    style: str
+    """Class that colours it: trained, untrained, chance, or raw for what a smooth line is made of."""
+
+
 def interval_chart(title: str, rows: Sequence[SpanRow]) -> Html:
     """Dots with their intervals, one row a label, spans of a row above each other."""
-    width, left, right, top = 560, 132, 46, 8
+    row_height, right, top = 44 if any(row.detail for row in rows) else 38, 38, 6
     shown = [span.high for row in rows for span in row.spans] + [row.mark for row in rows if row.mark is not None]
-    limit = _nice_limit(max(shown, default=1.0))
-    bottom = top + _ROW * len(rows)
-
-    def x(value: float) -> float:
-        return round(left + (width - left - right) * min(value / limit, 1.0), 1)
-
-    marks: list[Child] = [_vertical_grid(x, _ticks(0, limit), top, bottom)]
+    limit = nice_limit(max(shown, default=1.0))
+    bottom = top + row_height * len(rows)
+    x = scale(0, limit, _LABELS, WIDTH - right)
+    marks: list[Child] = [vertical_grid(x, round_ticks(0, limit), top, bottom)]
     for number, row in enumerate(rows):
-        middle = top + _ROW * (number + 0.5)
+        middle = top + row_height * (number + 0.5)
         if number:
-            marks.append(_line(0, top + _ROW * number, width, top + _ROW * number, "grid"))
-        marks.append(_text(left - 12, middle + 4, row.label, "label end"))
+            marks.append(line(0, top + row_height * number, WIDTH, top + row_height * number, "grid"))
+        marks.append(label(0, middle + (-2 if row.detail else 4), row.label, "label", _LETTERS))
+        if row.detail:
+            marks.append(text(0, middle + 13, row.detail, "tick"))
         if not row.spans:
-            marks.append(_text(left + 8, middle + 4, "no such queries", "tick"))
+            marks.append(text(_LABELS + 8, middle + 4, "no such queries", "tick"))
         if row.mark is not None:
-            marks.append(_line(x(row.mark), middle - 19, x(row.mark), middle + 19, "mark"))
+            marks.append(line(x(row.mark), middle - 14, x(row.mark), middle + 14, "mark"))
         for place, span in enumerate(row.spans):
-            y = middle + 16 * (place - (len(row.spans) - 1) / 2)
+            y = middle + 15 * (place - (len(row.spans) - 1) / 2)
             marks += [
-                _line(x(span.low), y, x(span.high), y, f"whisker {span.style}"),
-                el("circle", cx=x(span.value), cy=y, r=4.5, class_=f"dot {span.style}"),
-                _text(x(span.high) + 8, y + 4, f"{span.value:.2f}", f"value {span.style}"),
+                line(x(span.low), y, x(span.high), y, f"whisker {span.style}"),
+                el("circle", cx=x(span.value), cy=y, r=4.0, class_=f"dot {span.style}"),
+                text(x(span.high) + 7, y + 4, f"{span.value:.2f}", f"value {span.style}"),
             ]
-    return _chart(title, width, bottom + 24, marks)
+    return chart(title, bottom + 22, marks, "; ".join(_words(row) for row in rows if row.spans))
 
 
-def line_chart(title: str, xs: Sequence[float], ys: Sequence[float], x_name: str) -> Html:
-    """A curve: the raw values faint, their moving average over about an eighth of them strong."""
-    width, height, left, right, top, below = 560, 250, 46, 14, 10, 40
-    if not ys:
-        return _chart(title, width, 40, [_text(left, 24, "nothing was logged", "tick")])
-    y_ticks = _ticks(min(0.0, *ys), max(ys))
-    if y_ticks[-1] < max(ys):
+def _words(row: SpanRow) -> str:
+    spans = (f"{span.style} {span.value:.3f} [{span.low:.3f}, {span.high:.3f}]" for span in row.spans)
+    return f"{cut(row.label, 40)}: {', '.join(spans)}"
+
+
+def line_chart(
+    title: str, curves: Sequence[Curve], x_name: str, top: float | None = None, log: bool = False, described: str = ""
+) -> Html:
+    """Curves over one axis.
+
+    Args:
+        title: what the chart shows.
+        curves: a curve without points is left out.
+        x_name: what the axis counts.
+        top: end of the vertical axis; None takes it from the curves.
+        log: whether the horizontal axis is logarithmic.
+        described: what it shows in words.
+    """
+    height, left, right, above, below = 210, 38, 12, 10, 38
+    curves = [curve for curve in curves if len(curve.ys)]
+    if not curves:
+        return chart(title, 36, [text(0, 22, "nothing was logged", "tick")])
+    ys, xs = [y for curve in curves for y in curve.ys], [x for curve in curves for x in curve.xs]
+    y_ticks = round_ticks(min(0.0, *ys), top if top is not None else max(ys))
+    if top is None and y_ticks[-1] < max(ys):
         y_ticks.append(2 * y_ticks[-1] - y_ticks[-2])
-    y_low, y_high = min(0.0, *ys), y_ticks[-1]
-    x_low, x_high = min(xs), max(xs)
-
-    def x(value: float) -> float:
-        return round(left + (width - left - right) * (value - x_low) / ((x_high - x_low) or 1.0), 1)
-
-    def y(value: float) -> float:
-        return round(height - below - (height - below - top) * (value - y_low) / ((y_high - y_low) or 1.0), 1)
-
-    grid = [
-        [_line(left, y(tick), width - right, y(tick), "grid"), _text(left - 8, y(tick) + 4, f"{tick:g}", "tick end")]
-        for tick in y_ticks
+    y = scale(min(0.0, *ys), y_ticks[-1] if top is None else top, height - below, above)
+    x = scale(min(xs), max(xs), left, WIDTH - right, log)
+    x_ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100) if min(xs) <= tick <= max(xs)] if log else []
+    marks: list[Child] = [horizontal_grid(y, y_ticks, left, WIDTH - right)]
+    marks += [
+        text(x(tick), height - below + 16, f"{tick:g}", "tick middle")
+        for tick in x_ticks or round_ticks(min(xs), max(xs))
     ]
-    x_labels = [
-        _text(x(tick), height - below + 18, f"{tick:g}", "tick middle")
-        for tick in _ticks(x_low, x_high)
-        if tick >= x_low
-    ]
-    average = _moving_average(ys, keep=1 - 1 / max(1, len(ys) // 8))
-    return _chart(
-        title,
-        width,
-        height,
-        [
-            grid,
-            x_labels,
-            _text((left + width - right) / 2, height - 4, x_name, "tick middle"),
-            _curve([(x(a), y(b)) for a, b in zip(xs, ys, strict=True)], "raw"),
-            _curve([(x(a), y(b)) for a, b in zip(xs, average, strict=True)], "smooth"),
-            el("circle", cx=x(xs[-1]), cy=y(average[-1]), r=4.0, class_="dot trained"),
-        ],
-    )
+    marks.append(text((left + WIDTH - right) / 2, height - 4, x_name, "tick middle"))
+    for curve in curves:
+        points = [(x(a), y(b)) for a, b in zip(curve.xs, curve.ys, strict=True)]
+        marks.append(polyline(points, curve.style))
+        if curve.style != "raw":
+            marks.append(el("circle", cx=points[-1][0], cy=points[-1][1], r=3.0, class_=f"dot {curve.style}"))
+    return chart(title, height, marks, described)
+
+
+def smoothed(values: Sequence[float]) -> list[float]:
+    """Exponential moving average over about an eighth of the values, corrected for its start."""
+    keep = 1 - 1 / max(1, len(values) // 8)
+    average, weight, result = 0.0, 0.0, []
+    for value in values:
+        average, weight = keep * average + (1 - keep) * value, keep * weight + (1 - keep)
+        result.append(average / weight)
+    return result
 
 
 def bar_chart(title: str, bars: Sequence[Bar], low: float, high: float, mark: tuple[float, str] | None = None) -> Html:
     """Horizontal bars from ``low``, with an optional named reference line."""
-    width, left, right, top = 560, 150, 84, 24 if mark else 8
-    row = 34
+    right, top, row = 58, 24 if mark else 6, 30
     bottom = top + row * len(bars)
-
-    def x(value: float) -> float:
-        share = (min(max(value, low), high) - low) / ((high - low) or 1.0)
-        return round(left + (width - left - right) * share, 1)
-
-    marks: list[Child] = [_vertical_grid(x, _ticks(low, high), top, bottom)]
+    x = scale(low, high, _LABELS, WIDTH - right)
+    marks: list[Child] = [vertical_grid(x, round_ticks(low, high), top, bottom)]
     for number, bar in enumerate(bars):
         y = top + row * number
-        end = max(x(bar.value), left + 2.0)
+        end = max(x(bar.value), _LABELS + 2.0)
         marks += [
-            _text(left - 12, y + row / 2 + 4, bar.label, "label end"),
-            el("rect", x=left, y=y + 8, width=end - left, height=row - 16, rx=3, class_=f"bar {bar.tone}"),
-            _text(end + 8, y + row / 2 + 4, bar.text, "value"),
+            label(0, y + row / 2 + 4, bar.label, "label", _LETTERS),
+            el("rect", x=_LABELS, y=y + 7, width=end - _LABELS, height=row - 14, rx=3, class_=f"bar {bar.tone}"),
+            text(end + 7, y + row / 2 + 4, bar.text, "value"),
         ]
     if mark:
         marks += [
-            _line(x(mark[0]), top - 4, x(mark[0]), bottom, "mark"),
-            _text(x(mark[0]), top - 9, mark[1], "tick middle"),
+            line(x(mark[0]), top - 4, x(mark[0]), bottom, "mark"),
+            text(x(mark[0]), top - 9, mark[1], "tick middle"),
         ]
-    return _chart(title, width, bottom + 24, marks)
+    return chart(title, bottom + 22, marks, "; ".join(f"{cut(bar.label, 40)}: {bar.text}" for bar in bars))
 
 
 def legend(entries: Mapping[str, str]) -> Html:
@@ -147,50 +178,3 @@ def legend(entries: Mapping[str, str]) -> Html:
     return el(
         "p", [el("span", el("i", class_=f"swatch {style}"), text) for style, text in entries.items()], class_="legend"
     )
-
-
-def _chart(title: str, width: float, height: float, marks: Sequence[Child]) -> Html:
-    drawing = el("svg", el("title", title), marks, viewBox=f"0 0 {width:g} {height:g}", role="img", class_="chart")
-    return el("figure", el("figcaption", title), drawing)
-
-
-def _vertical_grid(x: object, ticks: Sequence[float], top: float, bottom: float) -> list[Html]:
-    assert callable(x)
-    lines = [_line(x(tick), top, x(tick), bottom, "grid") for tick in ticks]
-    return lines + [_text(x(tick), bottom + 17, f"{tick:g}", "tick middle") for tick in ticks]
-
-
-def _line(x1: float, y1: float, x2: float, y2: float, style: str) -> Html:
-    return el("line", x1=x1, y1=y1, x2=x2, y2=y2, class_=style)
-
-
-def _text(x: float, y: float, text: str, style: str) -> Html:
-    return el("text", text, x=x, y=y, class_=style)
-
-
-def _curve(points: Sequence[tuple[float, float]], style: str) -> Html:
-    return el("polyline", points=" ".join(f"{x:g},{y:g}" for x, y in points), class_=f"curve {style}")
-
-
-def _moving_average(values: Sequence[float], keep: float) -> list[float]:
-    """Exponential, corrected for its start."""
-    average, weight, smoothed = 0.0, 0.0, []
-    for value in values:
-        average, weight = keep * average + (1 - keep) * value, keep * weight + (1 - keep)
-        smoothed.append(average / weight)
-    return smoothed
-
-
-def _nice_limit(value: float) -> float:
-    return next((limit for limit in (0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8) if value <= limit), 1.0)
-
-
-def _ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Round numbers inside the range."""
-    if high <= low:
-        high = low + 1.0
-    raw = (high - low) / about
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if raw <= factor * power * (1 + 1e-9))
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [round(number * step, 10) for number in range(first, last + 1)]

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from moon.evaluation.report.charts import Bar, bar_chart
+from moon.evaluation.report.gallery import query_card, results
 from moon.evaluation.report.html import Html, chip, el, note, section, table
 from moon.evaluation.report.pictures import Pictures
-from moon.evaluation.report.quality import query_card, results
 from moon.evaluation.tasks import MODALITIES
 
 Results = Mapping[str, Any]
@@ -65,7 +65,7 @@ def drift_section(drift: Results, shift: str | None, evidently: str | None) -> H
         [
             name,
             chip(found["decision"], TONES[found["decision"]]),
-            el("span", " ".join(found["reasons"]), class_="wrap"),
+            el("ul", [el("li", reason) for reason in found["reasons"]], class_="plain"),
             found["window_rows"],
             _number(found["p_value"], 4),
             _number(found["auc"], 2),
@@ -77,6 +77,7 @@ def drift_section(drift: Results, shift: str | None, evidently: str | None) -> H
         for name, found in decisions.items()
         if found["auc"] is not None
     ]
+    auc = bar_chart("AUC of telling window from reference by embedding", bars, 0.5, 1.0) if bars else None
     charts = [_p_values(name, found) for name, found in decisions.items() if found["tests"]]
     return section(
         "drift",
@@ -88,8 +89,7 @@ def drift_section(drift: Results, shift: str | None, evidently: str | None) -> H
             f" The shift put into the window “shifted” is {shift}." if shift else None,
         ),
         table(["window", "decision", "why", "requests", "smallest p", "AUC"], rows, text_columns=3),
-        bar_chart("AUC of telling window from reference by embedding", bars, 0.5, 1.0) if bars else None,
-        el("div", charts, class_="charts"),
+        el("div", auc, charts, class_="charts"),
         note(el("a", "Evidently’s report on the window that differs most", href=evidently)) if evidently else None,
     )
 
@@ -108,7 +108,7 @@ def in_order(decisions: Results) -> Results:
 def _answer(kind: str, answer: Results, pictures: Pictures) -> Html:
     found = results(answer["top5"], [answer["bought_product_id"]], pictures)
     times = " · ".join(f"{_WAYS_IN.get(name, name)} {value:.0f} ms" for name, value in answer["latency_ms"].items())
-    return el("div", query_card(answer, pictures, [chip(kind)]), el("div", found, note(times)), class_="example")
+    return el("article", query_card(answer, pictures, [chip(kind)]), el("div", found, note(times)), class_="example")
 
 
 def _p_values(name: str, found: Results) -> Html:

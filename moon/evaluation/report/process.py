@@ -1,28 +1,16 @@
-"""Sections on how the model came about: the data and its validation, core regions, training."""
+"""Sections on how the model came about: core regions and training."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from moon.evaluation.report.charts import line_chart
-from moon.evaluation.report.html import Html, chip, el, facts, note, section
+from moon.evaluation.report.charts import Curve, line_chart, smoothed
+from moon.evaluation.report.html import Html, el, facts, note, section
 from moon.evaluation.report.pictures import Pictures
 from moon.vision.boxes import Box, iou
 
 Results = Mapping[str, Any]
-
-
-def data_section(catalog: Results, validation: Results | None, docs: str | None) -> Html:
-    """Size and version of the catalogue, and what its validation found."""
-    counts = {name: catalog[name] for name in ("products", "images", "interactions", "rejected") if name in catalog}
-    return section(
-        "data",
-        "Data and validation",
-        facts({name: f"{count:,}" for name, count in counts.items()}),
-        note("Version (SHA-256 of the tables): ", el("code", catalog["digest"])) if "digest" in catalog else None,
-        _validation(validation, docs) if validation else note("Left out: the validate step has not run."),
-    )
 
 
 def regions_section(
@@ -40,6 +28,8 @@ def regions_section(
     for name, label in (("mean_iou", "mean IoU"), ("corloc", "IoU ≥ 0.5"), ("accuracy_75", "IoU ≥ 0.75")):
         if regions.get(name) is not None:
             scores[label] = f"{regions[name]:.3f}"
+    for name, count in sorted(regions.get("detectors", {}).items()):
+        scores[f"by {name}"] = f"{count:,}"
     figures = [_region(image_id, found[image_id], true_boxes.get(image_id, ()), pictures) for image_id in found]
     spread = "from the worst to the best overlap" if true_boxes else "from the least to the most confident"
     return section(
@@ -47,6 +37,7 @@ def regions_section(
         "Core regions",
         el("p", "The box of the thing being sold; its crop is fed to the model beside the whole picture."),
         facts(scores),
+        None if true_boxes else note("The catalogue has no true boxes, so the detector cannot be scored here."),
         el(
             "p",
             f"Pictures at even steps {spread}: ",
@@ -75,25 +66,24 @@ def spread_by_overlap(
     return {ordered[place]["image_id"]: ordered[place] for place in places}
 
 
-def training_section(training: Results | None, log: Sequence[Results]) -> Html:
-    """Loss and in-batch accuracy over the steps."""
+def training_section(training: Results | None, log: Sequence[Results], mining: Results | None) -> Html:
+    """Loss and in-batch accuracy over the steps, and the negatives that were trained against."""
     known = {}
     if training:
         names = {"steps": "{:,}", "interactions": "{:,}", "seconds": "{:.0f} s", "pairs_per_second": "{:.0f}"}
         known = {
             name.replace("_", " "): form.format(training[name]) for name, form in names.items() if name in training
         }
-    steps = [row["step"] for row in log]
-    curves = [
-        line_chart(title, steps, [row[key] for row in log], "step")
-        for key, title in (("loss", "Loss (InfoNCE and load balance)"), ("accuracy", "In-batch accuracy"))
-        if log and key in log[0]
-    ]
+    if mining:
+        known |= {"mined negatives": f"{mining['negatives']:,}"} if "negatives" in mining else {}
+        known |= {"queries without enough": f"{mining['starved']:,}"} if "starved" in mining else {}
+    titles = {"loss": "Loss", "accuracy": "In-batch accuracy"}
+    curves = [_logged(title, [row for row in log if key in row], key) for key, title in titles.items()]
     return section(
         "training",
         "Training",
         facts(known),
-        el("div", curves, class_="charts"),
+        el("div", [curve for curve in curves if curve], class_="charts"),
         note(
             "Faint: as logged. Strong: moving average. In-batch accuracy counts a query as right when its product "
             "scores above every other candidate of the batch."
@@ -101,30 +91,23 @@ def training_section(training: Results | None, log: Sequence[Results]) -> Html:
     )
 
 
+def _logged(title: str, rows: Sequence[Results], key: str) -> Html | None:
+    if not rows:
+        return None
+    steps, values = [row["step"] for row in rows], [row[key] for row in rows]
+    curves = [Curve(xs=steps, ys=values, style="raw"), Curve(xs=steps, ys=smoothed(values), style="trained")]
+    described = f"From {values[0]:.3g} at step {steps[0]:g} to {values[-1]:.3g} at step {steps[-1]:g}"
+    return line_chart(title, curves, "step", described=described)
+
+
 def box_of(row: Results) -> Box:
     """The box of a row of the boxes or regions table."""
     return Box(row["x0"], row["y0"], row["x1"], row["y1"])
 
 
-def _validation(validation: Results, docs: str | None) -> Html:
-    passed = validation["passed"]
-    findings = [(chip("failure", "bad"), text) for text in validation["failures"]]
-    findings += [(chip("warning", "warn"), text) for text in validation["warnings"]]
-    return el(
-        "div",
-        el(
-            "p",
-            chip("passed" if passed else "failed", "good" if passed else "bad"),
-            " Great Expectations suites over products, images and interactions. ",
-            el("a", "Data Docs", href=docs) if docs else None,
-        ),
-        el("ul", [el("li", kind, " ", text) for kind, text in findings]) if findings else None,
-    )
-
-
 def _region(image_id: str, row: Results, truths: Sequence[Box], pictures: Pictures) -> Html:
     box = box_of(row)
-    drawing = pictures.boxed(image_id, [*((truth, "true") for truth in truths), (box, "found")])
     quality = f"IoU {max(iou(box, truth) for truth in truths):.2f}" if truths else f"score {row['score']:.2f}"
-    caption = el("figcaption", f"{quality} · {row['detector']}")
-    return el("figure", drawing or el("div", "no picture", class_="blank"), caption)
+    frames = [*((truth, "true") for truth in truths), (box, "found")]
+    text = f"Picture {image_id} with the detected box{' and the true box' if truths else ''}, {quality}"
+    return el("figure", pictures.boxed(image_id, frames, text), el("figcaption", f"{quality} · {row['detector']}"))

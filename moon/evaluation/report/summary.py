@@ -7,7 +7,7 @@ from typing import Any
 
 from moon.evaluation.report.html import Html, el, tile
 from moon.evaluation.report.operation import TONES, in_order
-from moon.evaluation.report.quality import arrow
+from moon.evaluation.report.quality import arrow, by_model, recalls
 
 Results = Mapping[str, Any]
 
@@ -34,16 +34,19 @@ def summary_section(results: Mapping[str, Results]) -> Html:
         tiles.append(
             tile(f"window “{name}”", found["decision"], f"{found['window_rows']} requests", TONES[found["decision"]])
         )
-    return el("section", el("div", tiles, class_="tiles"), id="summary", class_="summary")
+    return el("section", el("div", tiles, class_="tiles"), id="summary", class_="summary", aria_label="Summary")
 
 
 def _retrieval_tiles(evaluation: Results) -> list[Html]:
     tiles = []
+    measured = by_model(evaluation["retrieval"])
     for direction in ("text->product", "image->product", "both->product"):
-        trained = evaluation["retrieval"]["trained"].get(direction)
-        untrained = evaluation["retrieval"]["untrained"].get(direction)
-        if trained and untrained and "R@1" in trained:
-            times = trained["R@1"]["value"] / trained["chance_r1"]
-            detail = f"R@1, {times:.0f} × chance; untrained {untrained['R@1']['value']:.2f}"
-            tiles.append(tile(arrow(direction), f"{trained['R@1']['value']:.2f}", detail, "accent"))
+        trained = measured["trained"].get(direction)
+        untrained = measured.get("untrained", {}).get(direction)
+        if trained:
+            name = recalls(trained)[0]
+            times = trained[name]["value"] / trained["chance"][name]
+            beside = f"; untrained {untrained[name]['value']:.2f}" if untrained else ""
+            detail = f"{name}, {times:.0f} × chance{beside}"
+            tiles.append(tile(arrow(direction), f"{trained[name]['value']:.2f}", detail, "accent"))
     return tiles

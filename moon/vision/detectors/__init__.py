@@ -1,11 +1,15 @@
-"""Detectors of the core region: the box of the thing being sold. None of these needs weights.
+"""Detectors of the core region: the box of the thing being sold.
 
-A detector is one file with a class of the `Detector` protocol and one line in `CHAINS`.
+A detector is one file with a class of the `Detector` protocol and one line in `_chain`. Those that need weights load
+them, and the libraries that run them, when they are first asked for.
 """
 
 from __future__ import annotations
 
 import difflib
+import functools
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 from PIL import Image
@@ -13,46 +17,139 @@ from PIL import Image
 from moon.config import RegionsParams
 from moon.vision.boxes import Box
 from moon.vision.detectors.backdrop import BackdropDetector
-from moon.vision.detectors.base import Detection, Detector
+from moon.vision.detectors.base import Detection, Detector, detect_all
 from moon.vision.detectors.saliency import SaliencyDetector
 
-__all__ = ["CHAINS", "FULL", "Detection", "Detector", "core_region", "crop", "crop_pixels"]
+__all__ = [
+    "DETECTORS",
+    "FULL",
+    "TITLED",
+    "WEIGHTED",
+    "Detection",
+    "Detector",
+    "core_region",
+    "core_regions",
+    "crop",
+    "crop_pixels",
+    "load",
+]
 
 FULL: Final = "full"
 """Detector name of the fall-back to the whole picture."""
-CHAINS: Final[dict[str, tuple[Detector, ...]]] = {
-    "auto": (BackdropDetector(), SaliencyDetector()),
-    "backdrop": (BackdropDetector(),),
-    "saliency": (SaliencyDetector(),),
-    FULL: (),
-}
-"""Value of ``regions.detector`` -> the detectors asked, in order."""
+PLAIN: Final = ("auto", "backdrop", "saliency", "grabcut", FULL)
+"""Values of ``regions.detector`` that need no weights."""
+WEIGHTED: Final = ("learned", "onnx", "grounding", "zero_shot")
+"""Values of ``regions.detector`` that need ``regions.weights``; ``auto`` and ``grabcut`` take those of learned."""
+TITLED: Final = ("grounding", "zero_shot")
+"""Values of ``regions.detector`` that read the title. They run large models, one in a process."""
+DETECTORS: Final = PLAIN + WEIGHTED
 
 
-def core_region(image: Image.Image, params: RegionsParams) -> Detection:
-    """The core region of an RGB picture: the first acceptable answer of the chosen detectors, padded.
+def load(params: RegionsParams) -> tuple[Detector, ...]:
+    """The detectors that ``params`` asks, in order; loaded once in a process.
 
-    Where no detector gives a box of acceptable area and score it is the whole picture, with detector ``full`` and
-    score 0. The same picture and parameters always give the same region.
+    ``auto`` trusts the backdrop where the border is plain, else asks the learned detector where ``params.weights``
+    names its file, else saliency.
 
     Raises:
-        ValueError: ``params.detector`` is unknown.
+        ValueError: the detector is unknown, or its weights are missing or not to be read.
     """
-    if params.detector not in CHAINS:
-        near = difflib.get_close_matches(params.detector, CHAINS, n=1, cutoff=0.0)[0]
+    if params.detector not in DETECTORS:
+        near = difflib.get_close_matches(params.detector, DETECTORS, n=1, cutoff=0.0)[0]
         raise ValueError(
-            f"unknown detector '{params.detector}' in regions.detector; known are {', '.join(CHAINS)}, "
+            f"unknown detector '{params.detector}' in regions.detector; known are {', '.join(DETECTORS)}, "
             f"the nearest is '{near}'"
         )
-    width, height = image.size
-    for detector in CHAINS[params.detector]:
-        found = detector.detect(image)
-        if found is None or found.score < params.min_score:
-            continue
-        box = found.box.clamp(width, height)
-        if params.min_area <= box.area / (width * height) <= params.max_area:
-            return Detection(box.padded(params.pad, width, height), found.score, found.detector)
-    return Detection(Box(0.0, 0.0, float(width), float(height)), 0.0, FULL)
+    if params.detector in WEIGHTED and not params.weights:
+        raise ValueError(
+            f"detector '{params.detector}' needs weights: set regions.weights to its file or folder"
+            + (", made by 'moon regions train'" if params.detector == "learned" else "")
+        )
+    changed = Path(params.weights).stat().st_mtime_ns if params.weights and Path(params.weights).exists() else 0
+    return _chain(params.detector, params.weights, changed)
+
+
+@functools.lru_cache(maxsize=8)
+def _chain(detector: str, weights: str, changed: int) -> tuple[Detector, ...]:
+    """The detectors of one name; ``changed`` makes a new file under an old name be read."""
+    path = Path(weights)
+    match detector:
+        case "backdrop":
+            return (BackdropDetector(),)
+        case "saliency":
+            return (SaliencyDetector(),)
+        case "grabcut":
+            from moon.vision.detectors.grabcut import GrabCutDetector
+
+            return (GrabCutDetector(_chain("auto", weights, changed)),)
+        case "learned":
+            from moon.vision.detectors.learned import LearnedDetector, LearnedWeights
+
+            return (LearnedDetector(LearnedWeights.load(path)),)
+        case "onnx":
+            from moon.vision.detectors.segmenter import OnnxDetector
+
+            return (OnnxDetector(path),)
+        case "grounding":
+            from moon.vision.detectors.grounding import GroundingDetector
+
+            return (GroundingDetector(path),)
+        case "zero_shot":
+            from moon.vision.detectors.zero_shot import ZeroShotDetector
+
+            return (ZeroShotDetector(path),)
+        case "auto":
+            return (*_chain("backdrop", "", 0), *_chain("learned" if weights else "saliency", weights, changed))
+        case _:
+            return ()
+
+
+def core_region(image: Image.Image, params: RegionsParams, title: str | None = None) -> Detection:
+    """The core region of one RGB picture; see `core_regions`."""
+    return core_regions([image], params, [title])[0]
+
+
+def core_regions(
+    images: Sequence[Image.Image], params: RegionsParams, titles: Sequence[str | None] | None = None
+) -> list[Detection]:
+    """The core region of each RGB picture: the first acceptable answer of the chosen detectors, padded.
+
+    Where no detector gives a box of acceptable area and score it is the whole picture, with detector ``full`` and
+    score 0. The same picture, title and parameters always give the same region.
+
+    Args:
+        images: the pictures.
+        params: which detectors, and what they may answer.
+        titles: words for the thing being sold on each picture, where they are known.
+
+    Raises:
+        ValueError: as `load`.
+    """
+    words = list(titles) if titles is not None else [None] * len(images)
+    found: list[Detection | None] = [None] * len(images)
+    for detector in load(params):
+        open_ = [place for place, one in enumerate(found) if one is None]
+        for start in range(0, len(open_), params.batch):
+            places = open_[start : start + params.batch]
+            answers = detect_all(detector, [images[place] for place in places], [words[place] for place in places])
+            for place, answer in zip(places, answers, strict=True):
+                found[place] = _accepted(answer, images[place].size, params)
+    return [one or _whole(image) for one, image in zip(found, images, strict=True)]
+
+
+def _accepted(found: Detection | None, size: tuple[int, int], params: RegionsParams) -> Detection | None:
+    """A detection inside the picture and padded, or None where its score or area is out of bounds."""
+    if found is None or found.score < params.min_score:
+        return None
+    width, height = size
+    box = found.box.clamp(width, height)
+    if not params.min_area <= box.area / (width * height) <= params.max_area:
+        return None
+    return Detection(box.padded(params.pad, width, height), found.score, found.detector)
+
+
+def _whole(image: Image.Image) -> Detection:
+    return Detection(Box(0.0, 0.0, float(image.width), float(image.height)), 0.0, FULL)
 
 
 def crop(image: Image.Image, box: Box) -> Image.Image:

@@ -32,7 +32,7 @@ class BackdropDetector:
 
     name: Final = "backdrop"
 
-    def detect(self, image: Image.Image) -> Detection | None:
+    def detect(self, image: Image.Image, title: str | None = None) -> Detection | None:
         """The box of the foreground; the score is the plain share of the border times the foreground inside the box."""
         distance = np.linalg.norm(offsets_from_backdrop(lab(image)), axis=-1)
         plain = float((ring(distance[..., None]) < NEAR).mean())

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from PIL import Image
 
@@ -29,5 +30,27 @@ class Detector(Protocol):
     def name(self) -> str:
         """Short name that goes into the regions table."""
 
-    def detect(self, image: Image.Image) -> Detection | None:
-        """The core region of an RGB picture, or None where this detector has nothing to say about it."""
+    def detect(self, image: Image.Image, title: str | None = None) -> Detection | None:
+        """The core region of an RGB picture, or None where this detector has nothing to say about it.
+
+        Args:
+            image: the picture.
+            title: words for the thing being sold, where they are known; most detectors look at the picture only.
+        """
+
+
+@runtime_checkable
+class BatchDetector(Detector, Protocol):
+    """A detector that is faster with several pictures at once."""
+
+    def detect_batch(self, images: Sequence[Image.Image], titles: Sequence[str | None]) -> list[Detection | None]:
+        """`detect` of each picture with its title."""
+
+
+def detect_all(
+    detector: Detector, images: Sequence[Image.Image], titles: Sequence[str | None]
+) -> list[Detection | None]:
+    """What a detector finds on each of several pictures, in one batch where it can."""
+    if isinstance(detector, BatchDetector):
+        return detector.detect_batch(images, titles)
+    return [detector.detect(image, title) for image, title in zip(images, titles, strict=True)]

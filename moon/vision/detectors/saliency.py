@@ -37,7 +37,7 @@ class SaliencyDetector:
 
     name: Final = "saliency"
 
-    def detect(self, image: Image.Image) -> Detection | None:
+    def detect(self, image: Image.Image, title: str | None = None) -> Detection | None:
         """The box that best matches the saliency map, with their soft IoU as score; None for a flat picture."""
         picture = lab(image, _SIDE)
         if picture.std(axis=(0, 1)).max() < _FLAT:

@@ -4,7 +4,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from moon.evaluation.report.charts import Bar, Span, SpanRow, bar_chart, interval_chart, line_chart
+from moon.evaluation.report.charts import Bar, Curve, Span, SpanRow, bar_chart, interval_chart, line_chart, smoothed
 
 
 def drawing(markup):
@@ -47,22 +47,54 @@ def test_a_mark_beyond_every_interval_keeps_its_place():
     svg = inside(interval_chart("accuracy", [SpanRow(label="a", spans=[span], mark=mark) for mark in (0.3, 0.5)]))
     marks = [float(node.get("x1")) for node in svg.iter("line") if node.get("class") == "mark"]
     zero = min(
-        float(node.get("x1")) for node in svg.iter("line") if node.get("class") == "grid" and node.get("y1") == "8"
+        float(node.get("x1")) for node in svg.iter("line") if node.get("class") == "grid" and node.get("y1") == "6"
     )
     assert (marks[1] - zero) / (marks[0] - zero) == pytest.approx(5 / 3, rel=0.01)
 
 
 @pytest.mark.parametrize("ys", [[], [2.0], [3.0, 3.0], [9.1, 4.0, 2.5, 2.0], [-1.0, 1e-6, 5e4]])
-def test_curves_stay_inside_and_have_a_point_for_each_value(ys):
-    svg = inside(line_chart("loss", list(range(1, len(ys) + 1)), ys, "step"))
-    for curve in svg.iter("polyline"):
+@pytest.mark.parametrize("log", [False, True])
+def test_curves_stay_inside_and_have_a_point_for_each_value(ys, log):
+    steps = list(range(1, len(ys) + 1))
+    curves = [Curve(xs=steps, ys=ys, style="raw"), Curve(xs=steps, ys=smoothed(ys), style="trained")]
+    svg = inside(line_chart("loss", curves, "step", log=log))
+    lines = list(svg.iter("polyline"))
+    assert len(lines) == 2 * bool(ys)
+    for curve in lines:
         assert len(curve.get("points").split()) == len(ys)
 
 
 def test_a_falling_loss_is_drawn_falling():
-    svg = inside(line_chart("loss", [1, 2, 3], [3.0, 2.0, 1.0], "step"))
+    svg = inside(line_chart("loss", [Curve(xs=[1, 2, 3], ys=[3.0, 2.0, 1.0], style="trained")], "step"))
     points = [float(pair.split(",")[1]) for pair in next(svg.iter("polyline")).get("points").split()]
     assert points == sorted(points), "y grows downwards"
+
+
+def test_equal_factors_are_equal_steps_on_a_logarithmic_axis():
+    curve = Curve(xs=[1, 10, 100], ys=[0.1, 0.5, 1.0], style="trained")
+    svg = inside(line_chart("recall", [curve], "k", top=1.0, log=True))
+    first, second, third = (float(p.split(",")[0]) for p in next(svg.iter("polyline")).get("points").split())
+    assert second - first == pytest.approx(third - second, abs=0.2)
+
+
+def test_curves_on_one_axis_keep_their_order():
+    curves = [Curve(xs=[1, 2], ys=[level, level], style="trained") for level in (0.2, 0.9)]
+    lines = list(inside(line_chart("recall", curves, "k", top=1.0)).iter("polyline"))
+    low, high = (float(line.get("points").split()[0].split(",")[1]) for line in lines)
+    assert high < low
+
+
+def test_the_average_is_between_the_extremes_and_follows():
+    values = [4.0, 1.0, 3.0, 2.0, 0.5] * 4
+    found = smoothed(values)
+    assert len(found) == len(values) and found[0] == values[0]
+    assert min(values) <= min(found) and max(found) <= max(values)
+
+
+def test_what_a_chart_shows_is_also_said_in_words():
+    span = Span(value=0.4, low=0.3, high=0.5, style="trained")
+    svg = inside(interval_chart("R@1", [SpanRow(label="text", spans=[span])]))
+    assert svg.get("role") == "img" and "text: trained 0.400 [0.300, 0.500]" in svg.find("title").text
 
 
 def test_bars_grow_with_their_value_and_stop_at_the_edge():

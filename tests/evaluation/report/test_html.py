@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moon.evaluation.report.html import Html, el, join, page, section, table
+from moon.evaluation.report.html import Html, Part, el, join, page, section, table
 
 NASTY = '</td><script>alert("x")</script>&\'"'
 
@@ -42,15 +42,19 @@ def test_markup_is_kept_and_strings_inside_lists_are_escaped():
     assert el("p", class_="a", stroke_width=2.0, id=None) == '<p class="a" stroke-width="2"></p>'
 
 
-def test_table_escapes_every_cell():
+def test_table_escapes_every_cell_and_names_the_column_of_each():
     read = Reader(table([NASTY, "b"], [[NASTY, 1], [el("i", NASTY), NASTY]]))
     assert "script" not in read.tags and read.text.count(NASTY) == 4
+    assert read.values.count("b") == 2, "data-label of the cells of the second column"
 
 
 def test_page_is_whole_and_links_to_its_sections():
-    text = page(NASTY, NASTY, [("one", "One", section("one", "One", NASTY)), ("two", "", section("two", "Two"))])
+    text = page(
+        NASTY, NASTY, [Part("one", "One", section("one", "One", NASTY)), Part("two", "", section("two", "Two"))]
+    )
     read = Reader(text)
     assert text.startswith("<!doctype html>") and "script" not in read.tags
     assert "#one" in read.values and "#two" not in read.values
     assert any("default-src 'none'" in value for value in read.values if value)
     assert "url(" not in text and "@import" not in text
+    assert "#main" in read.values and "main" in read.values, "a way past the table of contents"

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from moon.config import RegionsParams
 from moon.vision.boxes import Box, score_regions
-from moon.vision.detectors import CHAINS, FULL, core_region, crop
+from moon.vision.detectors import FULL, PLAIN, WEIGHTED, core_region, core_regions, crop, load
 from tests.conftest import outside
 
 BARE = RegionsParams(pad=0.0)
@@ -70,7 +73,7 @@ def test_same_picture_same_region() -> None:
     assert core_region(image, BARE) == core_region(image.copy(), BARE)
 
 
-@pytest.mark.parametrize("detector", CHAINS)
+@pytest.mark.parametrize("detector", PLAIN)
 @pytest.mark.parametrize("size", [(2, 2), (3, 700), (900, 4), (64, 64)])
 def test_region_lies_inside_whatever_the_picture(detector: str, size: tuple[int, int]) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
@@ -102,6 +105,37 @@ def test_padding_applies_to_the_found_box() -> None:
 def test_unknown_detector_names_the_nearest() -> None:
     with pytest.raises(ValueError, match="nearest is 'saliency'"):
         core_region(Image.new("RGB", (8, 8)), RegionsParams(detector="salient"))
+
+
+@pytest.mark.parametrize("detector", WEIGHTED)
+def test_missing_weights_are_asked_for(detector: str, tmp_path: Path) -> None:
+    image = Image.new("RGB", (8, 8))
+    with pytest.raises(ValueError, match="set regions.weights"):
+        core_region(image, RegionsParams(detector=detector))
+    with pytest.raises(ValueError, match="nothing-here"):
+        core_region(image, RegionsParams(detector=detector, weights=str(tmp_path / "nothing-here")))
+
+
+def test_several_pictures_are_answered_as_one_by_one() -> None:
+    rng = random.Random(5)
+    images = [on_backdrop(rng)[0], clutter(np.random.default_rng(1)), Image.new("RGB", (30, 30)), on_backdrop(rng)[0]]
+    for batch in (1, 3):
+        params = RegionsParams(batch=batch)
+        found = core_regions(images, params)
+        assert found == [core_region(image, params) for image in images]
+    assert [one.detector for one in found] == ["backdrop", "saliency", FULL, "backdrop"]
+    assert core_regions([], BARE) == []
+
+
+def test_detectors_are_loaded_once() -> None:
+    assert load(BARE) is load(RegionsParams(pad=0.3))
+
+
+def test_no_detector_imports_its_libraries_before_it_is_asked() -> None:
+    heavy = "{'torch', 'transformers', 'onnxruntime', 'cv2'}"
+    code = f"import sys, moon.vision.detectors; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_saliency_beats_the_centred_box_on_real_photos() -> None:

@@ -1,0 +1,1 @@
+"""Joins the regions of all shares of the pictures."""

@@ -1,0 +1,345 @@
+"""Exact inner-product search on the CPU that computes most products in int8.
+
+A score is the float64 dot product rounded to float32; results are ordered by score descending, then row ascending.
+
+The gallery is read twice, a chunk at a time. First a cheap product bounds every score from above, and the best of the
+bounds are kept. It is computed in int8 where the CPU can, else in float32, and it errs by no more than Cauchy-Schwarz
+allows for what was rounded off. With m the gallery's mean, x' = x - m, and q and x' rounded to s Q and t X:
+
+    |<q, x> - <q, m> - s t <Q, X>| <= |q - s Q| |t X| + |q| |x' - t X|
+
+Then the few vectors whose bound reaches the k-th best score that is certain are scored exactly. A query for which more
+vectors than were kept could be among the best is searched again with more of them.
+
+Legend: N gallery vectors, n of them in a chunk, Q queries, D dimensions, P pairs, C bounds kept, K results.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from moon.retrieval import topk
+from moon.retrieval.vectors import Vectors, read_rows
+
+_CHUNK_ROWS = 2048
+_BLOCK_ROWS = 512
+_SAMPLE_ROWS = 2048
+_PAIRS = 256
+"""Pairs scored at a time; their vectors fit into the cache."""
+_FEW_QUERIES = 64
+"""Below this, rounding the gallery to int8 costs more than it saves."""
+_SMALL_WORK = 1 << 31
+"""Multiplications that one thread does faster than two can be started."""
+_DENSE = 0.1
+"""Share of pairs that pass the cheap product from which on scoring all of them is faster."""
+_WAITING = 32
+"""Bounds a query that may wait until they are merged."""
+_SPARE = 64
+_FLOAT_ERROR = 2.0**-22
+"""Four times the unit round-off of float32."""
+
+T = TypeVar("T")
+
+
+def exact_search(
+    queries_QD: Vectors, vectors_ND: Vectors, k: int, rows: topk.Rows | None = None
+) -> tuple[topk.Scores, topk.Rows]:
+    """The k largest inner products of each query.
+
+    Args:
+        queries_QD: (Q, D) queries, finite.
+        vectors_ND: (N, D) gallery, finite; of a read-only memory map only a chunk is in memory at a time.
+        k: results a query.
+        rows: rows of the gallery that may be found, ascending; None allows all.
+
+    Returns:
+        Scores (Q, K) and rows (Q, K), best first, K the smaller of k and the number of rows.
+    """
+    queries = np.ascontiguousarray(queries_QD, np.float32)
+    total = len(vectors_ND) if rows is None else len(rows)
+    k = min(k, total)
+    if k < 1 or not len(queries):
+        return np.empty((len(queries), max(k, 0)), np.float32), np.empty((len(queries), max(k, 0)), np.int64)
+    gallery = _Gallery(vectors_ND, np.arange(total) if rows is None else rows, len(queries))
+    with _Workers(len(queries) * total * queries.shape[1]) as workers:
+        keys_QK = _search(queries, gallery, k, 2 * k + _SPARE, workers)
+    return topk.decode(keys_QK)
+
+
+class _Workers:
+    """Calls a function on many things, in threads where the work is worth them."""
+
+    def __init__(self, work: int) -> None:
+        threads = 1 if work < _SMALL_WORK else len(os.sched_getaffinity(0))
+        # Products run on one thread each, so that two threads never wait for each other.
+        self._pool = (
+            ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) if threads > 1 else None
+        )
+
+    def __enter__(self) -> _Workers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool:
+            self._pool.shutdown(cancel_futures=True)
+
+    def each(self, function: Callable[[T], None], things: Iterable[T]) -> None:
+        """Returns when all are done."""
+        for _ in (self._pool.map if self._pool else map)(function, things):
+            pass
+
+
+def _search(queries_QD: Vectors, gallery: _Gallery, k: int, capacity: int, workers: _Workers) -> topk.Keys:
+    """The best keys of each query, largest first."""
+    capacity = min(capacity, gallery.total)
+    starts = range(0, len(queries_QD), _BLOCK_ROWS)
+    blocks = [_Block(queries_QD[start : start + _BLOCK_ROWS], k, capacity, gallery) for start in starts]
+    for chunk in gallery.chunks():
+        workers.each(partial(_Block.scan, chunk=chunk), blocks)
+    workers.each(_Block.settle, blocks)
+    bounds_QC = np.concatenate([block.keys_QC for block in blocks])
+    least_Q = np.concatenate([block.least_Q for block in blocks])
+    bounds, rows_QC = topk.decode(bounds_QC)
+    place_P = np.flatnonzero((bounds >= least_Q[:, None]) & (rows_QC >= 0))
+    row_P = rows_QC.ravel()[place_P]
+    scores_P = _scored(queries_QD, gallery.read, place_P // capacity, row_P, workers)
+    bounds_QC[:] = topk.EMPTY
+    bounds_QC.ravel()[place_P] = topk.encode(scores_P, row_P)
+    keys_QK = topk.best(bounds_QC, k)
+    dropped_Q = np.concatenate([block.dropped_Q for block in blocks])
+    unsure = np.flatnonzero(dropped_Q > keys_QK[:, -1])
+    if len(unsure):
+        keys_QK[unsure] = _search(queries_QD[unsure], gallery, k, 8 * capacity, workers)
+    return keys_QK
+
+
+def exact_keys(queries_QD: Vectors, vectors_ND: Vectors, rows_QC: topk.Rows) -> topk.Keys:
+    """The keys (Q, C), by exact score, of candidates (Q, C) that something else found; row -1 is none."""
+    place_P = np.flatnonzero(rows_QC >= 0)
+    row_P = rows_QC.ravel()[place_P]
+    keys_QC = np.full(rows_QC.shape, topk.EMPTY)
+    keys_QC.ravel()[place_P] = topk.encode(
+        exact_scores(queries_QD, vectors_ND, place_P // rows_QC.shape[1], row_P), row_P
+    )
+    return keys_QC
+
+
+def exact_scores(queries_QD: Vectors, vectors_ND: Vectors, query_P: NDArray[np.int64], row_P: topk.Rows) -> topk.Scores:
+    """The scores (P,) of pairs of a query and a row of the gallery, which is read once, in order."""
+    queries = np.ascontiguousarray(queries_QD, np.float32)
+    with _Workers(64 * len(row_P) * queries.shape[1]) as workers:
+        return _scored(queries, lambda rows: read_rows(vectors_ND, rows), query_P, row_P, workers)
+
+
+def _scored(
+    queries_QD: Vectors,
+    read: Callable[[topk.Rows], Vectors],
+    query_P: NDArray[np.int64],
+    row_P: topk.Rows,
+    workers: _Workers,
+) -> topk.Scores:
+    order_P = np.argsort(row_P, kind="stable")
+    sorted_P = row_P[order_P]
+    first_U = np.flatnonzero(np.diff(sorted_P, prepend=-1))  # where the pairs of each distinct row begin
+    scores_P = np.empty(len(row_P), np.float32)
+
+    def score(start: int) -> None:
+        distinct = sorted_P[first_U[start : start + _CHUNK_ROWS]]
+        last = first_U[start + _CHUNK_ROWS] if start + _CHUNK_ROWS < len(first_U) else len(row_P)
+        pairs = slice(first_U[start], last)
+        column_P = np.searchsorted(distinct, sorted_P[pairs])
+        scores_P[order_P[pairs]] = _scores(queries_QD, query_P[order_P[pairs]], read(distinct), column_P)
+
+    workers.each(score, range(0, len(first_U), _CHUNK_ROWS))
+    return scores_P
+
+
+def _scores(
+    queries_QD: Vectors, query_P: NDArray[np.int64], vectors_nD: Vectors, column_P: NDArray[np.int64]
+) -> topk.Scores:
+    """The exact scores of pairs."""
+    scores_P = np.empty(len(query_P))
+    narrow = np.empty((2, _PAIRS, queries_QD.shape[1]), np.float32)
+    wide = np.empty(narrow.shape)
+    for start in range(0, len(query_P), _PAIRS):
+        piece = slice(start, start + _PAIRS)
+        p = len(query_P[piece])
+        # Without bounds checks ("clip"), take writes straight into its output.
+        np.take(queries_QD, query_P[piece], axis=0, out=narrow[0, :p], mode="clip")
+        np.take(vectors_nD, column_P[piece], axis=0, out=narrow[1, :p], mode="clip")
+        wide[:, :p] = narrow[:, :p]
+        np.einsum("pd,pd->p", wide[0, :p], wide[1, :p], out=scores_P[piece])
+    return scores_P.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """A part of the gallery; ``rounded_Dn`` is what the cheap product multiplies with."""
+
+    vectors_nD: Vectors
+    rows_n: topk.Rows
+    rounded_Dn: torch.Tensor
+    scale: float
+    lost: float
+    """Largest norm of what rounding took off a vector."""
+    norm: float
+    """Largest norm of a rounded vector."""
+
+
+class _Gallery:
+    """The gallery as chunks, and whether the cheap product is in int8."""
+
+    def __init__(self, vectors_ND: Vectors, rows: topk.Rows, queries: int) -> None:
+        self._vectors_ND, self.rows, self.total = vectors_ND, rows, len(rows)
+        large = self.total > 2 * _SAMPLE_ROWS
+        self.sample_SD = self.read(rows[:: -(-self.total // _SAMPLE_ROWS)]) if large else None
+        self.int8 = large and queries >= _FEW_QUERIES and bool(torch.cpu._is_vnni_supported())
+        self.mean_D = np.zeros(vectors_ND.shape[1], np.float32)
+        if self.int8 and self.sample_SD is not None:
+            self.mean_D = self.sample_SD.mean(axis=0)
+
+    def read(self, rows: topk.Rows) -> Vectors:
+        return read_rows(self._vectors_ND, rows)
+
+    def chunks(self) -> Iterator[_Chunk]:
+        """Every chunk once, in order."""
+        for start in range(0, self.total, _CHUNK_ROWS):
+            rows = self.rows[start : start + _CHUNK_ROWS]
+            vectors_nD = self.read(rows)
+            yield self._rounded(vectors_nD, rows) if self.int8 else _plain(vectors_nD, rows)
+
+    def _rounded(self, vectors_nD: Vectors, rows_n: topk.Rows) -> _Chunk:
+        rest_nD = vectors_nD - self.mean_D
+        scale = np.float32(max(rest_nD.max(), -rest_nD.min()) / 127) or np.float32(1)
+        rounded_nD = np.rint(rest_nD / scale)
+        columns_Dn = np.ascontiguousarray(rounded_nD.astype(np.int8).T)
+        rounded_nD *= scale
+        norm = _norms(rounded_nD).max()
+        rest_nD -= rounded_nD
+        lost = _norms(rest_nD).max()
+        return _Chunk(vectors_nD, rows_n, torch.from_numpy(columns_Dn), float(scale), float(lost), float(norm))
+
+
+def _plain(vectors_nD: Vectors, rows_n: topk.Rows) -> _Chunk:
+    return _Chunk(vectors_nD, rows_n, torch.from_numpy(vectors_nD).T, 1.0, 0.0, float(_norms(vectors_nD).max()))
+
+
+def _norms(vectors: Vectors) -> NDArray[np.float64]:
+    return np.sqrt(np.einsum("nd,nd->n", vectors, vectors).astype(np.float64)) * (1 + _FLOAT_ERROR * vectors.shape[1])
+
+
+class _Block:
+    """Some queries and the best bounds found for them so far."""
+
+    def __init__(self, queries_QD: Vectors, k: int, capacity: int, gallery: _Gallery) -> None:
+        self._queries_QD, self._k = queries_QD, k
+        self._norm_Q = _norms(queries_QD)
+        self._scale_Q = np.ones(len(queries_QD))
+        self._lost_Q = np.zeros(len(queries_QD))
+        self._offset_Q = np.zeros(len(queries_QD))
+        self._rounded_QD = torch.from_numpy(queries_QD)
+        if gallery.int8:
+            self._round(gallery.mean_D)
+        self.keys_QC: topk.Keys = np.full((len(queries_QD), capacity), topk.EMPTY)
+        """The best keys by bound, in no order."""
+        self.dropped_Q: topk.Keys = np.full(len(queries_QD), topk.EMPTY)
+        """The best key that there was no room for."""
+        self.least_Q = np.full(len(queries_QD), -np.inf, np.float32)
+        """At least k vectors score this much or more."""
+        self._error_Q = np.zeros(len(queries_QD))
+        self._waiting: list[tuple[NDArray[np.int64], topk.Keys]] = []
+        if gallery.sample_SD is not None and k <= len(gallery.sample_SD):
+            self._start(gallery.sample_SD)
+
+    def _round(self, mean_D: NDArray[np.float32]) -> None:
+        largest_Q = np.abs(self._queries_QD).max(axis=1).astype(np.float64)
+        self._scale_Q = np.where(largest_Q > 0, largest_Q, 1) / 127
+        rounded_QD = np.rint(self._queries_QD / self._scale_Q[:, None])
+        self._lost_Q = np.linalg.norm(self._queries_QD - rounded_QD * self._scale_Q[:, None], axis=1)
+        self._offset_Q = self._queries_QD.astype(np.float64) @ mean_D.astype(np.float64)
+        self._rounded_QD = torch.from_numpy(rounded_QD.astype(np.int8))
+
+    def _start(self, sample_SD: Vectors) -> None:
+        """The k-th best of a sample is no better than that of the whole gallery."""
+        scores_QS = (torch.from_numpy(self._queries_QD) @ torch.from_numpy(sample_SD).T).numpy()
+        place = scores_QS.shape[1] - self._k
+        scores_QS.partition(place, axis=1)
+        error_Q = self._float_error(float(_norms(sample_SD).max()))
+        self.least_Q = np.nextafter((scores_QS[:, place] - error_Q).astype(np.float32), np.float32(-np.inf))
+
+    def _float_error(self, norm: float | NDArray[np.float64]) -> NDArray[np.float64]:
+        """How far a float32 product with vectors of at most this norm can be from the exact score."""
+        return _FLOAT_ERROR * self._queries_QD.shape[1] * self._norm_Q * norm + np.finfo(np.float32).tiny
+
+    def scan(self, chunk: _Chunk) -> None:
+        """Takes in the bounds of a chunk's vectors."""
+        error_Q = self._lost_Q * chunk.norm + self._norm_Q * chunk.lost
+        error_Q += self._float_error(chunk.norm + chunk.lost + np.abs(self._offset_Q))
+        unit_Q = self._scale_Q * chunk.scale
+        # A bound is unit * product + shift; it is compared as an integer.
+        shift_Q = self._offset_Q + error_Q
+        products_Qn = _multiply(self._rounded_QD, chunk.rounded_Dn)
+        lowest_Q = (self.least_Q - shift_Q) / unit_Q
+        if products_Qn.dtype == np.int32:
+            lowest_Q = np.clip(np.floor(lowest_Q), -(2**31), 2**31 - 1)
+        places_P = np.flatnonzero(products_Qn >= lowest_Q.astype(products_Qn.dtype)[:, None])
+        if len(places_P) > _DENSE * products_Qn.size:
+            scores_Qn = _exact_product(self._queries_QD, chunk.vectors_nD)
+            self._keep(np.arange(len(scores_Qn)), topk.encode(scores_Qn, chunk.rows_n[None]))
+        elif len(places_P):
+            query_P, column_P = np.divmod(places_P, len(chunk.rows_n))
+            bounds_P = (products_Qn.ravel()[places_P] * unit_Q[query_P] + shift_Q[query_P]).astype(np.float32)
+            self._error_Q = np.maximum(self._error_Q, error_Q)
+            self._waiting.append((query_P, topk.encode(bounds_P, chunk.rows_n[column_P])))
+            if sum(len(query_P) for query_P, _ in self._waiting) > _WAITING * len(self._queries_QD):
+                self.settle()
+
+    def settle(self) -> None:
+        """Merges the bounds that wait."""
+        if self._waiting:
+            query_P, keys_P = (np.concatenate(parts) for parts in zip(*self._waiting, strict=True))
+            self._waiting = []
+            order_P = np.argsort(query_P, kind="stable")
+            self._keep(*_lines(query_P[order_P], keys_P[order_P]))
+
+    def _keep(self, queries: NDArray[np.int64], keys_QC: topk.Keys) -> None:
+        """Merges new keys into those of some queries and raises the least score that is certain."""
+        new = keys_QC.shape[1]
+        both = np.concatenate([self.keys_QC[queries], keys_QC], axis=1)
+        both.partition((new, both.shape[1] - self._k), axis=1)
+        self.keys_QC[queries] = both[:, new:]
+        self.dropped_Q[queries] = np.maximum(self.dropped_Q[queries], both[:, :new].max(axis=1))
+        kth_Q, _ = topk.decode(both[:, both.shape[1] - self._k])
+        certain_Q = np.nextafter((kth_Q - 2 * self._error_Q[queries]).astype(np.float32), np.float32(-np.inf))
+        self.least_Q[queries] = np.maximum(self.least_Q[queries], certain_Q)
+
+
+def _multiply(left_QD: torch.Tensor, right_Dn: torch.Tensor) -> NDArray[np.int32] | NDArray[np.float32]:
+    product: NDArray[np.int32] | NDArray[np.float32]
+    product = (torch._int_mm(left_QD, right_Dn) if left_QD.dtype == torch.int8 else left_QD @ right_Dn).numpy()
+    return product
+
+
+def _exact_product(queries_QD: Vectors, vectors_nD: Vectors) -> topk.Scores:
+    scores_Qn: topk.Scores = (
+        (torch.from_numpy(queries_QD).double() @ torch.from_numpy(vectors_nD).double().T).float().numpy()
+    )
+    return scores_Qn
+
+
+def _lines(query_P: NDArray[np.int64], keys_P: topk.Keys) -> tuple[NDArray[np.int64], topk.Keys]:
+    """The queries of pairs sorted by query, and the keys of each as a line of a matrix."""
+    queries, first, counts = np.unique(query_P, return_index=True, return_counts=True)
+    keys_QC = np.full((len(queries), counts.max()), topk.EMPTY)
+    line_P = np.repeat(np.arange(len(queries)), counts)
+    keys_QC[line_P, np.arange(len(query_P)) - first[line_P]] = keys_P
+    return queries, keys_QC
