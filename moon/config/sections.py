@@ -185,8 +185,9 @@ class ObjectivesParams(Section):
     intra_weight: NotNegative = 0.0
     """Weight of the alignment of a product's picture with its text (MOON2.0, intra-product)."""
     intra_temperature: Positive = 0.05
-    weighting: Annotated[str, OneOf("equal", "learned")] = "equal"
-    """Weights of the objectives: ``equal``, or ``learned`` by the modality-driven experts (MOON2.0, omega)."""
+    weighting: Annotated[str, OneOf("by_count", "equal", "learned")] = "by_count"
+    """Weights of the objectives: ``by_count``, every query entry counts alike; ``equal``, every objective does; or
+    ``learned`` by the modality-driven experts (MOON2.0, omega)."""
     filter_threshold: Share = 0.0
     """Dynamic sample filtering (MOON2.0; 0.6 there): a query with a lower phi is down-weighted; 0 filters nothing."""
     filter_kappa: Positive = 10.0

@@ -32,11 +32,10 @@ _PLAIN: Final = (
     "objectives.query_views=as_asked",
     "objectives.filter_threshold=0",
 )
-_DENSE: Final = ("model.moe_layers=[]", "objectives.weighting=equal")
-"""Learned weights belong to the experts."""
+_DENSE: Final = ("model.moe_layers=[]",)
 REMOVALS: Final[Mapping[str, tuple[str, ...]]] = {
     "no mixture of experts": _DENSE,
-    "unguided experts": ("model.routing=free", "objectives.weighting=equal"),
+    "unguided experts": ("model.routing=free",),
     "no core crop": ("model.crop_pixels=0",),
     "no hard negatives": _PLAIN[:1],
     "no memory bank": _PLAIN[1:2],
@@ -119,12 +118,19 @@ def recipes(params: Params) -> tuple[dict[str, Params], list[str]]:
     dual = ("model.fusion=late", "model.crop_pixels=0", f"model.vision_layers={layers}", *_DENSE, *_PLAIN)
     chosen, left_out = {FULL: params}, []
     for name, changes in {**REMOVALS, DUAL: dual}.items():
-        changed = parse_params(yaml.safe_dump(to_dict(params)), changes, name)
+        changed = _weighted(parse_params(yaml.safe_dump(to_dict(params)), changes, name))
         if _essence(changed) == _essence(params):
             left_out.append(name)
         else:
             chosen[name] = changed
     return chosen, left_out
+
+
+def _weighted(params: Params) -> Params:
+    """Learned weights belong to modality-driven experts; a recipe without those weights by count."""
+    if params.objectives.weighting != "learned" or (params.model.moe_layers and params.model.routing == "modality"):
+        return params
+    return dataclasses.replace(params, objectives=dataclasses.replace(params.objectives, weighting="by_count"))
 
 
 def _essence(params: Params) -> Params:
