@@ -166,7 +166,7 @@ class ObjectivesParams(Section):
 
     temperature: Positive = 0.05
     learn_temperature: bool = False
-    query_views: Annotated[str, OneOf("as_asked", "all")] = "as_asked"
+    query_views: Annotated[str, OneOf("as_asked", "all")] = "all"
     """``as_asked`` (MOON), or ``all``: a query of both is also asked by its text and by its photo (MOON2.0)."""
     in_batch: bool = True
     """The other products of the batch are negatives."""
@@ -178,7 +178,7 @@ class ObjectivesParams(Section):
     """Steps before the memory bank is used; early embeddings move too fast."""
     cross_rank: bool = True
     """The products of the other processes are negatives too (MOON, spatial)."""
-    symmetric: bool = False
+    symmetric: bool = True
     """Also asks each product for its query."""
     matryoshka: Annotated[tuple[int, ...], Limits(0)] = (0,)
     """Prefix lengths of the embedding that are trained, each with equal weight; 0 is the whole embedding."""

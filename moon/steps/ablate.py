@@ -17,7 +17,7 @@ from moon import __version__
 from moon.catalog.store import Catalog, folder_digest
 from moon.config import AugmentParams, Params, parse_params, to_dict, to_json
 from moon.evaluation.ablation import FirstRanks, Runs, scores
-from moon.evaluation.ablation_table import DUAL, FULL, Row, bar_chart, markdown
+from moon.evaluation.ablation_table import DUAL, DUAL_SMALL, FULL, Row, bar_chart, markdown
 from moon.steps import outcome
 from moon.steps.ablate_job import Job, augments, is_done
 from moon.steps.subprocesses import run_jobs
@@ -62,7 +62,14 @@ class AblateResult:
 
 
 def run(
-    *, catalog: Path, regions: Path, params: Params, seeds: Sequence[int], out: Path, workers: int = 2
+    *,
+    catalog: Path,
+    regions: Path,
+    params: Params,
+    seeds: Sequence[int],
+    out: Path,
+    workers: int = 2,
+    only: Sequence[str] = (),
 ) -> AblateResult:
     """Trains and measures every recipe with every seed and compares them.
 
@@ -77,9 +84,10 @@ def run(
         seeds: each is model.seed and training.seed of one run a recipe.
         out: output folder.
         workers: runs at a time.
+        only: recipes to compare with the full one; empty takes all.
 
     Raises:
-        ValueError: no seed or one twice, or an input that cannot be read.
+        ValueError: no seed or one twice, a recipe that there is not, or an input that cannot be read.
         AblationError: no run ended well.
     """
     if not seeds or len(set(seeds)) < len(seeds):
@@ -90,6 +98,11 @@ def run(
         raise ValueError(f"{regions} holds no regions; make them with 'moon regions --catalog {catalog}'")
     data = _data(catalog, regions)
     chosen, left_out = recipes(params)
+    if unknown := set(only) - set(chosen) - set(left_out):
+        known = ", ".join(f"'{name}'" for name in chosen)
+        raise ValueError(f"there is no recipe {', '.join(map(repr, sorted(unknown)))} here; the recipes are {known}")
+    if only:
+        chosen = {name: recipe for name, recipe in chosen.items() if name in (FULL, *only)}
     plan = {
         (name, seed): _plan(name, _seeded(recipe, seed), data, out) for seed in seeds for name, recipe in chosen.items()
     }
@@ -112,12 +125,15 @@ def recipes(params: Params) -> tuple[dict[str, Params], list[str]]:
     """The full recipe and those with one part less, by name, and the names of those that would equal the full one.
 
     The dual encoder is two towers of the same depth for pictures, each a plain CLIP-like encoder, with in-batch
-    negatives only.
+    negatives only. It sees a picture in as many pixels as the full recipe spends on the picture and its crop; where
+    there are crops, a second one sees it as small as the full recipe sees the picture alone.
     """
-    layers = params.model.vision_layers + params.model.layers
-    dual = ("model.fusion=late", "model.crop_pixels=0", f"model.vision_layers={layers}", *_DENSE, *_PLAIN)
+    model = params.model
+    layers, pixels = model.vision_layers + model.layers, model.image_pixels + model.crop_pixels
+    small = ("model.fusion=late", "model.crop_pixels=0", f"model.vision_layers={layers}", *_DENSE, *_PLAIN)
+    duals = {DUAL: (*small, f"model.image_pixels={pixels}")} | ({DUAL_SMALL: small} if model.crop_pixels else {})
     chosen, left_out = {FULL: params}, []
-    for name, changes in {**REMOVALS, DUAL: dual}.items():
+    for name, changes in (dict(REMOVALS) | duals).items():
         changed = _weighted(parse_params(yaml.safe_dump(to_dict(params)), changes, name))
         if _essence(changed) == _essence(params):
             left_out.append(name)
