@@ -18,6 +18,9 @@ def ablate(
     catalog: CatalogDir = Path("data"),
     regions: RegionsDir = RUNS / "regions",
     seeds: Annotated[str, typer.Option("--seeds", help="Seeds of the runs of each recipe, comma-separated.")] = "0,1,2",
+    recipes: Annotated[
+        str, typer.Option("--recipes", help="Recipes to compare with the full one, comma-separated; empty takes all.")
+    ] = "",
     workers: Annotated[int, typer.Option("--workers", help="Runs at a time, one CPU thread each.")] = 2,
     out: Out = RUNS / "ablate",
     params_file: ParamsFile = None,
@@ -37,7 +40,10 @@ def ablate(
     except ValueError:
         raise ValueError(f"--seeds takes whole numbers, such as 0,1,2; got '{seeds}'") from None
     params = load(params_file, changes)
-    result = step.run(catalog=catalog, regions=regions, params=params, seeds=numbers, out=out, workers=workers)
+    only = [name.strip() for name in recipes.split(",") if name.strip()]
+    result = step.run(
+        catalog=catalog, regions=regions, params=params, seeds=numbers, out=out, workers=workers, only=only
+    )
     show(result, out, as_json)
     if result.failed:
         refuse("runs failed", [f"{run}: {why}" for run, why in result.failed.items()], FAILED_RUN)

@@ -262,7 +262,7 @@ class ObjectivesParams(Section):
 
     temperature: Positive = 0.05
     learn_temperature: bool = False
-    query_views: Annotated[str, OneOf("as_asked", "all")] = "as_asked"
+    query_views: Annotated[str, OneOf("as_asked", "all")] = "all"
     """``as_asked`` (MOON), or ``all``: a query of both is also asked by its text and by its photo (MOON2.0)."""
     in_batch: bool = True
     """The other products of the batch are negatives."""
@@ -274,15 +274,16 @@ class ObjectivesParams(Section):
     """Steps before the memory bank is used; early embeddings move too fast."""
     cross_rank: bool = True
     """The products of the other processes are negatives too (MOON, spatial)."""
-    symmetric: bool = False
+    symmetric: bool = True
     """Also asks each product for its query."""
     matryoshka: Annotated[tuple[int, ...], Limits(0)] = (0,)
     """Prefix lengths of the embedding that are trained, each with equal weight; 0 is the whole embedding."""
     intra_weight: NotNegative = 0.0
     """Weight of the alignment of a product's picture with its text (MOON2.0, intra-product)."""
     intra_temperature: Positive = 0.05
-    weighting: Annotated[str, OneOf("equal", "learned")] = "equal"
-    """Weights of the objectives: ``equal``, or ``learned`` by the modality-driven experts (MOON2.0, omega)."""
+    weighting: Annotated[str, OneOf("by_count", "equal", "learned")] = "by_count"
+    """Weights of the objectives: ``by_count``, every query entry counts alike; ``equal``, every objective does; or
+    ``learned`` by the modality-driven experts (MOON2.0, omega)."""
     filter_threshold: Share = 0.0
     """Dynamic sample filtering (MOON2.0; 0.6 there): a query with a lower phi is down-weighted; 0 filters nothing."""
     filter_kappa: Positive = 10.0

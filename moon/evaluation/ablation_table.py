@@ -13,6 +13,7 @@ from moon.evaluation.report.html import Html, el, join
 
 FULL: Final = "full"
 DUAL: Final = "dual-encoder"
+DUAL_SMALL: Final = "dual-encoder without crop pixels"
 _COLOURS: Final = ("#3b6fb6", "#c2703d", "#5b9a57")
 _INK: Final = "#8a8a8a"
 """Readable on a white page and on a dark one."""
@@ -89,7 +90,7 @@ def _difference(score: Score | None) -> str:
 
 def _against_dual(rows: Sequence[Row], percent: str) -> str:
     """The intervals of the levels of the full recipe and of the dual encoder, where both were measured."""
-    pair = [row for row in rows if row.name in (FULL, DUAL) and row.scores]
+    pair = [row for row in rows if row.name in (FULL, DUAL, DUAL_SMALL) and row.scores]
     if len(pair) < 2:
         return ""
     columns = [(direction, k) for direction in ("image->product", "both->product") for k in KS]

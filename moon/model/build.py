@@ -28,6 +28,9 @@ from moon.vision.resize import Resize
 _POSITION_GRID: Final = 8
 """Rows and columns of the learned positions of the tiny Qwen3-VL's vision tower."""
 
+_ADDED: Final = ("o_proj.weight", "attn.proj.weight", "down_proj.weight", "linear_fc2.weight")
+"""Last weights of the attention and feed-forward blocks of both families: what they make is added to the stream."""
+
 
 def build(params: ModelParams, texts: Iterable[str]) -> tuple[MoonModel, MoonProcessor]:
     """The model to start from, by ``params.base``.
@@ -106,7 +109,23 @@ def _random(params: ModelParams, config: PretrainedConfig, texts: Iterable[str])
         text.vocab_size = len(tokenizer)
     torch.manual_seed(params.seed)
     backbone = AutoModel.from_config(config, dtype=torch.float32)
+    _start(backbone)
     return upcycle(backbone, params), _processor(params, tokenizer, config)
+
+
+@torch.no_grad()
+def _start(backbone: PreTrainedModel) -> None:
+    """Scales random weights for training from nothing.
+
+    The residual stream must start as the tokens themselves: embeddings of unit variance, and what each block adds to
+    the stream divided by the square root of the number of additions (GPT-2). As `transformers` draws them, embeddings
+    are so small that the first attention layer buries every word under the mean of the pictures before it.
+    """
+    backbone.get_input_embeddings().weight.div_(backbone.config.text_config.initializer_range)
+    for stack in (backbone.language_model.layers, backbone.visual.blocks):
+        for name, weight in stack.named_parameters():
+            if name.endswith(_ADDED):
+                weight.mul_((2 * len(stack)) ** -0.5)
 
 
 def _tiny_config(params: ModelParams) -> PretrainedConfig:

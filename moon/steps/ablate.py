@@ -17,7 +17,7 @@ from moon import __version__
 from moon.catalog.store import Catalog, folder_digest
 from moon.config import AugmentParams, Params, parse_params, to_dict, to_json
 from moon.evaluation.ablation import FirstRanks, Runs, scores
-from moon.evaluation.ablation_table import DUAL, FULL, Row, bar_chart, markdown
+from moon.evaluation.ablation_table import DUAL, DUAL_SMALL, FULL, Row, bar_chart, markdown
 from moon.steps import outcome
 from moon.steps.ablate_job import Job, augments, is_done
 from moon.steps.subprocesses import run_jobs
@@ -32,11 +32,10 @@ _PLAIN: Final = (
     "objectives.query_views=as_asked",
     "objectives.filter_threshold=0",
 )
-_DENSE: Final = ("model.moe_layers=[]", "objectives.weighting=equal")
-"""Learned weights belong to the experts."""
+_DENSE: Final = ("model.moe_layers=[]",)
 REMOVALS: Final[Mapping[str, tuple[str, ...]]] = {
     "no mixture of experts": _DENSE,
-    "unguided experts": ("model.routing=free", "objectives.weighting=equal"),
+    "unguided experts": ("model.routing=free",),
     "no core crop": ("model.crop_pixels=0",),
     "no hard negatives": _PLAIN[:1],
     "no memory bank": _PLAIN[1:2],
@@ -63,7 +62,14 @@ class AblateResult:
 
 
 def run(
-    *, catalog: Path, regions: Path, params: Params, seeds: Sequence[int], out: Path, workers: int = 2
+    *,
+    catalog: Path,
+    regions: Path,
+    params: Params,
+    seeds: Sequence[int],
+    out: Path,
+    workers: int = 2,
+    only: Sequence[str] = (),
 ) -> AblateResult:
     """Trains and measures every recipe with every seed and compares them.
 
@@ -78,9 +84,10 @@ def run(
         seeds: each is model.seed and training.seed of one run a recipe.
         out: output folder.
         workers: runs at a time.
+        only: recipes to compare with the full one; empty takes all.
 
     Raises:
-        ValueError: no seed or one twice, or an input that cannot be read.
+        ValueError: no seed or one twice, a recipe that there is not, or an input that cannot be read.
         AblationError: no run ended well.
     """
     if not seeds or len(set(seeds)) < len(seeds):
@@ -91,6 +98,11 @@ def run(
         raise ValueError(f"{regions} holds no regions; make them with 'moon regions --catalog {catalog}'")
     data = _data(catalog, regions)
     chosen, left_out = recipes(params)
+    if unknown := set(only) - set(chosen) - set(left_out):
+        known = ", ".join(f"'{name}'" for name in chosen)
+        raise ValueError(f"there is no recipe {', '.join(map(repr, sorted(unknown)))} here; the recipes are {known}")
+    if only:
+        chosen = {name: recipe for name, recipe in chosen.items() if name in (FULL, *only)}
     plan = {
         (name, seed): _plan(name, _seeded(recipe, seed), data, out) for seed in seeds for name, recipe in chosen.items()
     }
@@ -113,18 +125,28 @@ def recipes(params: Params) -> tuple[dict[str, Params], list[str]]:
     """The full recipe and those with one part less, by name, and the names of those that would equal the full one.
 
     The dual encoder is two towers of the same depth for pictures, each a plain CLIP-like encoder, with in-batch
-    negatives only.
+    negatives only. It sees a picture in as many pixels as the full recipe spends on the picture and its crop; where
+    there are crops, a second one sees it as small as the full recipe sees the picture alone.
     """
-    layers = params.model.vision_layers + params.model.layers
-    dual = ("model.fusion=late", "model.crop_pixels=0", f"model.vision_layers={layers}", *_DENSE, *_PLAIN)
+    model = params.model
+    layers, pixels = model.vision_layers + model.layers, model.image_pixels + model.crop_pixels
+    small = ("model.fusion=late", "model.crop_pixels=0", f"model.vision_layers={layers}", *_DENSE, *_PLAIN)
+    duals = {DUAL: (*small, f"model.image_pixels={pixels}")} | ({DUAL_SMALL: small} if model.crop_pixels else {})
     chosen, left_out = {FULL: params}, []
-    for name, changes in {**REMOVALS, DUAL: dual}.items():
-        changed = parse_params(yaml.safe_dump(to_dict(params)), changes, name)
+    for name, changes in (dict(REMOVALS) | duals).items():
+        changed = _weighted(parse_params(yaml.safe_dump(to_dict(params)), changes, name))
         if _essence(changed) == _essence(params):
             left_out.append(name)
         else:
             chosen[name] = changed
     return chosen, left_out
+
+
+def _weighted(params: Params) -> Params:
+    """Learned weights belong to modality-driven experts; a recipe without those weights by count."""
+    if params.objectives.weighting != "learned" or (params.model.moe_layers and params.model.routing == "modality"):
+        return params
+    return dataclasses.replace(params, objectives=dataclasses.replace(params.objectives, weighting="by_count"))
 
 
 def _essence(params: Params) -> Params:

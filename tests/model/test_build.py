@@ -17,8 +17,9 @@ from transformers import (
 from moon.config import ModelParams
 from moon.model import Embedder, Item, MoonModel, MoonProcessor
 from moon.model.build import build
+from moon.model.item import TokenType
 from tests.conftest import TINY_MODEL
-from tests.model.conftest import FAMILIES, TEXTS
+from tests.model.conftest import FAMILIES, TEXTS, picture
 
 HEADS = {"qwen2_5_vl": Qwen2_5_VLForConditionalGeneration, "qwen3_vl": Qwen3VLForConditionalGeneration}
 
@@ -121,3 +122,23 @@ def test_base_without_weights_is_refused_by_name(built: tuple[MoonModel, MoonPro
 def test_parameter_that_does_not_fit_is_named(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build(params_with(**changes), TEXTS)
+
+
+def test_random_weights_start_with_words_that_stay_themselves(family: tuple[MoonModel, MoonProcessor]) -> None:
+    """After all layers a word behind a picture is nearer to its own embedding than to what stands around it."""
+    model, processor = family
+    item = Item(images=(picture(56, 84, 0), picture(90, 60, 1)), title="red enamel mug")
+    batch = processor.collate([processor.encode(item)])
+    seen: dict[str, torch.Tensor] = {}
+    model.backbone.language_model.layers[0].register_forward_pre_hook(
+        lambda _, args, kwargs: seen.update(first=args[0] if args else kwargs["hidden_states"]), with_kwargs=True
+    )
+    model.backbone.language_model.norm.register_forward_hook(lambda _, args, out: seen.update(last=args[0]))
+    with torch.no_grad():
+        model(**batch)
+    words = batch["token_types"][0] == TokenType.TITLE
+    first_WD, last_WD = (torch.nn.functional.normalize(seen[name][0, words], dim=-1) for name in ("first", "last"))
+    similarity_WW = last_WD @ first_WD.T
+    own_W = similarity_WW.diagonal()
+    others_WW = similarity_WW - 2 * torch.eye(len(own_W))
+    assert own_W.min() > 0.8 and (own_W > others_WW.max(dim=1).values).all()

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from moon.cli.ablate import app
 from moon.config import AugmentParams, EvaluationParams, MiningParams, ObjectivesParams, Params, TrainingParams, to_dict
-from moon.evaluation.ablation_table import DUAL, FULL
+from moon.evaluation.ablation_table import DUAL, DUAL_SMALL, FULL
 from moon.steps import ablate
 from tests.conftest import TINY_MODEL
 
@@ -31,7 +31,7 @@ PLAIN = Params(
 
 def test_each_recipe_lacks_one_part() -> None:
     chosen, left_out = ablate.recipes(EVERYTHING)
-    assert list(chosen) == [FULL, *ablate.REMOVALS, DUAL] and left_out == [] and chosen[FULL] == EVERYTHING
+    assert list(chosen) == [FULL, *ablate.REMOVALS, DUAL, DUAL_SMALL] and left_out == [] and chosen[FULL] == EVERYTHING
     whole = to_dict(EVERYTHING)
     for name in ablate.REMOVALS:
         changed = {
@@ -40,11 +40,17 @@ def test_each_recipe_lacks_one_part() -> None:
             for key, value in values.items()
             if value != whole[section][key]
         }
-        assert changed == {change.partition("=")[0] for change in ablate.REMOVALS[name]}
+        unweighted = {"objectives.weighting"} if "experts" in name else set()  # learned weights belong to experts
+        assert changed == {change.partition("=")[0] for change in ablate.REMOVALS[name]} | unweighted
 
 
 def test_the_dual_encoder_is_plain_and_as_deep_for_pictures() -> None:
-    dual = ablate.recipes(EVERYTHING)[0][DUAL]
+    chosen = ablate.recipes(EVERYTHING)[0]
+    dual, small, full = chosen[DUAL], chosen[DUAL_SMALL], EVERYTHING.model
+    assert (
+        dual.model.image_pixels == full.image_pixels + full.crop_pixels
+        and small.model.image_pixels == full.image_pixels
+    )
     assert dual.model.fusion == "late" and dual.model.moe_layers == () and dual.model.crop_pixels == 0
     assert dual.model.vision_layers == EVERYTHING.model.vision_layers + EVERYTHING.model.layers
     assert dual.objectives == PLAIN.objectives
@@ -63,7 +69,7 @@ def test_recipes_with_one_model_share_what_is_prepared(tmp_path: Path) -> None:
     assert plan(FULL, 0).prepared == plan("no filtering", 0).prepared == plan("no hard negatives", 0).prepared
     others = [plan(FULL, 1), plan(FULL, 0, "other data"), plan("no core crop", 0), plan("no augmentation", 0)]
     assert len({other.prepared for other in [plan(FULL, 0), *others]}) == 5
-    assert len({plan(name, seed).folder for name in ablate.recipes(EVERYTHING)[0] for seed in (0, 1)}) == 20
+    assert len({plan(name, seed).folder for name in ablate.recipes(EVERYTHING)[0] for seed in (0, 1)}) == 22
     assert plan(FULL, 1).params.model.seed == plan(FULL, 1).params.training.seed == 1
 
 
@@ -123,6 +129,8 @@ def test_mistakes_are_refused_before_anything_runs(tiny_catalog: Path, tiny_regi
             ablate.run(
                 catalog=tiny_catalog, regions=tiny_regions, params=PLAIN, seeds=seeds, out=tmp_path, workers=workers
             )
+    with pytest.raises(ValueError, match="no recipe 'no magic' here; the recipes are 'full', .*'dual-encoder'"):
+        ablate.run(catalog=tiny_catalog, regions=tiny_regions, params=PLAIN, seeds=[0], out=tmp_path, only=["no magic"])
     with pytest.raises(ValueError, match="moon regions"):
         ablate.run(catalog=tiny_catalog, regions=tmp_path, params=PLAIN, seeds=[0], out=tmp_path)
     assert not list(tmp_path.iterdir())

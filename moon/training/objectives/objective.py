@@ -30,7 +30,7 @@ from moon.training.objectives.infonce import Contrast
 from moon.training.objectives.levels import Products, Queries, prefix
 from moon.training.objectives.memory_bank import MemoryBank
 from moon.training.objectives.negatives import known_columns, rows_knowing
-from moon.training.objectives.weighting import equal_weights, learned_weights, members
+from moon.training.objectives.weighting import fixed_weights, learned_weights, members
 from moon.training.plan import BatchIndex
 
 LOWEST_TEMPERATURE = 0.01
@@ -121,7 +121,7 @@ class Objectives(nn.Module):
             extra = extra + share * params.sparsity_weight * (outputs["sparsity"].mean() + learned.unlikelihood)
             sums |= {f"omega/{name}": (w * share, share) for name, w in zip(OBJECTIVES, learned.omega, strict=True)}
         else:
-            weights = equal_weights(who.counts, params)
+            weights = fixed_weights(who.counts, params.weighting)
         # A batch that holds only a part of all rows counts for that part; products that nobody bought have no owner.
         part = len(index.excluded) / index.rows
         scales = [share if name == "negative" else part for name in OBJECTIVES]
@@ -203,7 +203,7 @@ def _objective(outputs: Mapping[str, Tensor]) -> Tensor:
     if objective_NM is None:
         raise ValueError(
             "objectives.weighting=learned needs the expert-by-objective matrix of modality-driven experts, and this "
-            "model has none; set model.routing=modality and some model.moe_layers, or objectives.weighting=equal"
+            "model has none; set model.routing=modality and some model.moe_layers, or objectives.weighting=by_count"
         )
     return objective_NM.float()
 

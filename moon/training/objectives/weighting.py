@@ -1,6 +1,6 @@
 """The weight of each objective: queries by text, by picture and by both, and alignment within products of two kinds.
 
-Equal weights follow from the numbers of entries. Learned weights come from the modality-driven experts (MOON2.0): with
+Fixed weights follow from the numbers of entries. Learned weights come from the modality-driven experts (MOON2.0): with
 p_z the distribution of expert z over the objectives and B_m the items that take part in objective m,
 
     omega_m = 1/|B_m| sum_{b in B_m} sum_z p_{z,m} G~_{z,b}
@@ -22,7 +22,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from moon.config import ObjectivesParams
 from moon.model.item import OBJECTIVES, VIEWS
 from moon.training.plan import BatchIndex
 
@@ -57,14 +56,16 @@ def aligned(index: BatchIndex) -> Tensor:
     return ((index.text_unit >= 0) & (index.image_unit >= 0)).nonzero().squeeze(1)
 
 
-def equal_weights(counts: tuple[int, ...], params: ObjectivesParams) -> list[float]:
-    """Weights that sum to 1 over the objectives present in each level; 0 for one that is not.
+def fixed_weights(counts: tuple[int, ...], weighting: str) -> list[float]:
+    """Weights that sum to 1 over the objectives of each level; 0 for one that nobody takes part in.
 
-    Every entry counts alike, but with all views of a query asked each view does: the numbers of the views say only
-    which queries have a photo.
+    Args:
+        counts: samples of each objective.
+        weighting: ``by_count``, so that every query entry counts alike and the loss is their mean; or ``equal``, so
+            that every view of a query counts alike, however rare. Within products every sample counts alike.
     """
     inter, intra = counts[: len(VIEWS)], counts[len(VIEWS) :]
-    if params.query_views == "all":
+    if weighting == "equal":
         inter = tuple(int(count > 0) for count in inter)
     return [count / max(sum(level), 1) for level in (inter, intra) for count in level]
 

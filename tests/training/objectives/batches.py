@@ -163,9 +163,9 @@ class Reference:
     def weights(self, samples: list[list[int]], fields: Mapping[str, Tensor]) -> tuple[list[float], Tensor]:
         """Weight of each objective, and the term that trains learned ones."""
         index, (inter, intra) = self.index, (samples[:3], samples[3:])
-        if self.params.weighting == "equal":
+        if self.params.weighting != "learned":
             counts = [[len(part) for part in level] for level in (inter, intra)]
-            if self.params.query_views == "all":
+            if self.params.weighting == "equal":
                 counts[0] = [min(count, 1) for count in counts[0]]
             return [count / max(sum(level), 1) for level in counts for count in level], torch.zeros(())
         omega: dict[int, Tensor] = {}

@@ -17,6 +17,7 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "plain": {},
     "mined only": {"in_batch": False},
     "every view": {"query_views": "all"},
+    "views alike": {"query_views": "all", "weighting": "equal"},
     "symmetric": {"symmetric": True},
     "prefixes": {"matryoshka": (2, 0, 5)},
     "within products": {"intra_weight": 0.7, "intra_temperature": 0.2},
