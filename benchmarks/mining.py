@@ -45,9 +45,7 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=256)
     parser.add_argument("--data", choices=("clustered", "spread"), default="clustered")
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument(
-        "--quick", action="store_true", help="leaves out the default of the peer"
-    )
+    parser.add_argument("--quick", action="store_true", help="leaves out the default of the peer")
     parser.add_argument(
         "--large", type=int, default=1_000_000, help="vectors of the approximate index; 0 leaves it out"
     )

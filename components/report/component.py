@@ -32,7 +32,8 @@ def report(
     from moon.steps import report as step
 
     artifacts = {"catalog": catalog, "validate": validation, "duplicates": duplicates, "regions": regions}
-    artifacts |= {"mine": negatives, "train": trained, "evaluate": evaluation, "gate": decision, "replay": windows, "drift": drift}
+    artifacts |= {"mine": negatives, "train": trained, "evaluate": evaluation, "gate": decision}
+    artifacts |= {"replay": windows, "drift": drift}
     steps = {name: Path(artifact.path) for name, artifact in artifacts.items() if artifact is not None}
     steps |= {"deploy": Path(deployment)} if deployment else {}
     out = Path(results.path)

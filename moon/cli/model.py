@@ -65,9 +65,7 @@ def mine(
     from moon.steps import mine as step
 
     mining = load(params_file, changes).mining
-    result = step.run(
-        catalog=catalog, regions=regions, model=model, duplicates=duplicates, params=mining, out=out
-    )
+    result = step.run(catalog=catalog, regions=regions, model=model, duplicates=duplicates, params=mining, out=out)
     show(result, out, as_json)
 
 

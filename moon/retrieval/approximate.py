@@ -118,7 +118,7 @@ class ApproximateIndex(VectorIndex):
         return exact_search(queries_QD, self._vectors_ND, k)
 
     def tune(self, queries_QD: Vectors, k: int, target: float, sample: int = 256, seed: int = 0) -> float:
-        """Searches more cells, then refines more proposals, until a sample of queries reaches a recall.
+        """Doubles the cells searched or the proposals, whichever helps more, until a sample reaches a recall.
 
         Args:
             queries_QD: (Q, D) queries like those to come.
@@ -128,17 +128,20 @@ class ApproximateIndex(VectorIndex):
             seed: of the sample.
 
         Returns:
-            The recall@k reached, which is below ``target`` only where searching every cell does not reach it.
+            The recall@k reached, which is below ``target`` only where every cell and the most proposals do not reach it.
         """
         chosen = sampled(queries_QD, sample, seed)
         true_QK, _ = self.exact_rows(chosen, k)
-        while (reached := share_found(self.search_rows(chosen, k)[0], true_QK)) < target:
-            if self.probes < self._cells.nlist:
-                self.probes = min(2 * self.probes, self._cells.nlist)
-            elif self.refine < _MOST_REFINE:
-                self.refine *= 2
-            else:
+        reached = share_found(self.search_rows(chosen, k)[0], true_QK)
+        while reached < target:
+            tried = []
+            for probes, refine in ((2 * self.probes, self.refine), (self.probes, 2 * self.refine)):
+                if refine <= _MOST_REFINE and probes < 2 * self._cells.nlist:
+                    other = ApproximateIndex(self.ids, self._vectors_ND, self._cells, probes, refine)
+                    tried.append((share_found(other.search_rows(chosen, k)[0], true_QK), probes, refine))
+            if not tried:
                 break
+            reached, self.probes, self.refine = max(tried, key=lambda one: one[0])
         return reached
 
     def save(self, folder: Path) -> None:

@@ -241,6 +241,7 @@ class _Block:
     """Some queries and the best bounds found for them so far."""
 
     def __init__(self, queries_QD: Vectors, k: int, capacity: int, gallery: _Gallery) -> None:
+        queries_QD = np.require(queries_QD, requirements=["C", "W"])  # torch takes no read-only memory
         self._queries_QD, self._k = queries_QD, k
         self._norm_Q = _norms(queries_QD)
         self._scale_Q = np.ones(len(queries_QD))
