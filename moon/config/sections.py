@@ -235,7 +235,7 @@ class MiningParams(Section):
     exact_rows: Count = 250_000
     recall: Annotated[float, Limits(0, 1)] = 0.99
     """Recall that an approximate index is tuned to, on a sample of the queries."""
-    chunk_rows: Count = 16_384
+    chunk_rows: Count = 8192
     """Queries searched at a time; bounds memory."""
 
 

@@ -102,10 +102,14 @@ class ApproximateIndex(VectorIndex):
     def _find(self, queries_QD: Vectors, k: int, allowed: NDArray[np.int64] | None) -> tuple[topk.Scores, topk.Rows]:
         if allowed is not None:
             return exact_search(queries_QD, self._vectors_ND, k, allowed)
+        return self._refined(queries_QD, k, self.probes, self.refine)
+
+    def _refined(self, queries_QD: Vectors, k: int, probes: int, refine: int) -> tuple[topk.Scores, topk.Rows]:
+        """The best by exact score of what faiss proposes."""
         queries = np.ascontiguousarray(queries_QD, np.float32)
         options: Any = faiss.SearchParametersIVF()
-        options.nprobe = self.probes
-        proposals = min(max(self.refine * k, _LEAST_PROPOSALS), len(self))
+        options.nprobe = probes
+        proposals = min(max(refine * k, _LEAST_PROPOSALS), len(self))
         found = []
         for start in range(0, len(queries), _QUERY_ROWS):
             block = queries[start : start + _QUERY_ROWS]
@@ -128,17 +132,17 @@ class ApproximateIndex(VectorIndex):
             seed: of the sample.
 
         Returns:
-            The recall@k reached, which is below ``target`` only where every cell and the most proposals do not reach it.
+            The recall@k reached, which is below ``target`` only if all cells do not suffice.
         """
         chosen = sampled(queries_QD, sample, seed)
+        k = min(k, len(self))
         true_QK, _ = self.exact_rows(chosen, k)
         reached = share_found(self.search_rows(chosen, k)[0], true_QK)
         while reached < target:
             tried = []
             for probes, refine in ((2 * self.probes, self.refine), (self.probes, 2 * self.refine)):
                 if refine <= _MOST_REFINE and probes < 2 * self._cells.nlist:
-                    other = ApproximateIndex(self.ids, self._vectors_ND, self._cells, probes, refine)
-                    tried.append((share_found(other.search_rows(chosen, k)[0], true_QK), probes, refine))
+                    tried.append((share_found(self._refined(chosen, k, probes, refine)[0], true_QK), probes, refine))
             if not tried:
                 break
             reached, self.probes, self.refine = max(tried, key=lambda one: one[0])
