@@ -3,12 +3,15 @@
     server.json                  model revision, limits and region parameters the server runs with
     index/                       one vector a product
     products/part-*.parquet      what an answer says of a product, in the catalogue's schema
+    detector/                    weights of the region detector, where it has any
 
 It is made for one model revision; another model refuses it.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +27,7 @@ from moon.config import RegionsParams, ServingParams, from_json, to_json
 from moon.retrieval.index import ExactIndex
 from moon.serving.batcher import Vectors
 
-_SETTINGS, _INDEX, _PRODUCTS = "server.json", "index", "products"
+_SETTINGS, _INDEX, _PRODUCTS, _DETECTOR = "server.json", "index", "products", "detector"
 _COLUMNS = ("product_id", "title", "category_path", "attributes")
 
 
@@ -61,7 +64,25 @@ def write(folder: Path, settings: Settings, products: Sequence[Mapping[str, Any]
     rows = [{**row, "attributes": attributes_list(row["attributes"])} for row in products]
     write_table(folder / _PRODUCTS, PRODUCTS, rows)
     ExactIndex([row["product_id"] for row in products], vectors_PD).save(folder / _INDEX)
+    settings = dataclasses.replace(settings, regions=_keep_weights(settings.regions, folder))
     (folder / _SETTINGS).write_text(to_json(settings) + "\n", encoding="utf-8")
+
+
+def _keep_weights(regions: RegionsParams, folder: Path) -> RegionsParams:
+    """Copies the detector's weights into the artefact, which a server may load on another machine."""
+    if not regions.weights:
+        return regions
+    weights = Path(regions.weights)
+    if not weights.exists():
+        raise ValueError(f"regions.weights: there is no '{weights}'")
+    shutil.rmtree(folder / _DETECTOR, ignore_errors=True)
+    kept = folder / _DETECTOR / weights.name
+    kept.parent.mkdir(parents=True)
+    if weights.is_dir():
+        shutil.copytree(weights, kept)
+    else:
+        shutil.copyfile(weights, kept)
+    return dataclasses.replace(regions, weights=str(kept.relative_to(folder)))
 
 
 def read_settings(folder: Path) -> Settings:
@@ -74,9 +95,13 @@ def read_settings(folder: Path) -> Settings:
     if not path.is_file():
         raise ValueError(f"no {_SETTINGS} in {folder}: 'moon deploy' makes the folder")
     try:
-        return from_json(Settings, path.read_text(encoding="utf-8"))
+        settings = from_json(Settings, path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} cannot be read: {error}; make it again with 'moon deploy'") from None
+    if not settings.regions.weights:
+        return settings
+    kept = dataclasses.replace(settings.regions, weights=str(folder / settings.regions.weights))
+    return dataclasses.replace(settings, regions=kept)
 
 
 class ProductSearch:

@@ -32,6 +32,22 @@ def test_settings_come_back(folder: Path) -> None:
     assert artefact.read_settings(folder) == SETTINGS
 
 
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_the_weights_of_the_detector_move_with_the_artefact(tmp_path: Path, is_folder: bool) -> None:
+    weights = tmp_path / "weights"
+    where = weights / "model.bin" if is_folder else weights
+    where.parent.mkdir(exist_ok=True)
+    where.write_bytes(b"learned")
+    settings = Settings(regions=RegionsParams(detector="learned", weights=str(weights)))
+    artefact.write(tmp_path / "made", settings, PRODUCTS, VECTORS)
+    where.unlink()
+    moved = (tmp_path / "made").rename(tmp_path / "moved")
+    found = Path(artefact.read_settings(moved).regions.weights)
+    assert (found / "model.bin" if is_folder else found).read_bytes() == b"learned"
+    with pytest.raises(ValueError, match="regions.weights: there is no"):
+        artefact.write(tmp_path, Settings(regions=RegionsParams(weights=str(tmp_path / "none"))), PRODUCTS, VECTORS)
+
+
 def test_the_best_come_first_with_what_is_known_of_them(folder: Path) -> None:
     hits = ProductSearch.load(folder, "r1", 3).search(np.array([0.1, 0.9, 0.5], np.float32), 2)
     assert [(hit.id, hit.title, hit.category_path) for hit in hits] == [
