@@ -134,7 +134,7 @@ tags:
 One space for texts, photos and products, after the MOON and MOON2.0 papers. The folder brings the code it needs:
 
 ```sh
-pip install {packages} torch pillow
+pip install {packages} torch pillow opencv-python-headless simplejpeg
 ```
 
 ```python

@@ -21,7 +21,17 @@ def outputs(stage: dict[str, Any]) -> list[str]:
 
 
 def test_the_chain_has_its_stages() -> None:
-    assert list(STAGES) == ["validate", "regions", "init", "mine", "augment", "train", "evaluate", "report"]
+    assert list(STAGES) == [
+        "validate",
+        "duplicates",
+        "regions",
+        "init",
+        "mine",
+        "augment",
+        "train",
+        "evaluate",
+        "report",
+    ]
 
 
 @pytest.mark.parametrize("name", STAGES)

@@ -24,7 +24,16 @@ from tests.conftest import TINY_MODEL
 from tests.model.conftest import TEXTS, picture
 
 ROOT = Path(__file__).parents[2]
-ALLOWED = {"PIL", "numpy", "sentence_transformers", "tokenizers", "torch", "transformers"} | sys.stdlib_module_names
+ALLOWED = sys.stdlib_module_names | {
+    "PIL",
+    "cv2",
+    "numpy",
+    "sentence_transformers",
+    "simplejpeg",
+    "tokenizers",
+    "torch",
+    "transformers",
+}
 
 VARIANTS = {
     "guided": TINY_MODEL,
