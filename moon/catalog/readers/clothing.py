@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from moon.catalog.readers.fashion import add_shoppers_photo
+from moon.catalog.readers.items_file import read_items
 from moon.catalog.readers.sink import CatalogSink, RowError, SourceProduct, share_of
-from moon.catalog.readers.table_files import TableFile
 from moon.catalog.readers.table_values import list_of, text_of
 
 _ITEMS: Final = "items.jsonl"
@@ -34,17 +34,7 @@ def read_clothing(source: Path, sink: CatalogSink) -> None:
     Raises:
         ValueError: no items file in ``source``.
     """
-    if not (source / _ITEMS).is_file():
-        raise ValueError(f"{source} is not in the clothing format: no {_ITEMS} there")
-    for line, row in TableFile(source / _ITEMS).rows():
-        row_id = f"{_ITEMS}:{line}"
-        try:
-            if isinstance(row, RowError):
-                raise row
-            row_id = text_of(row.get("image_id")) or row_id
-            _add(row, source, sink)
-        except RowError as error:
-            sink.reject("products", row_id, error)
+    read_items(source, _ITEMS, "clothing", sink, _add)
 
 
 def _add(row: Mapping[str, Any], source: Path, sink: CatalogSink) -> None:
