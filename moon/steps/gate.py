@@ -25,7 +25,8 @@ class GateResult:
 def run(*, evaluation: Path, params: GateParams, out: Path) -> GateResult:
     """Compares the results of the evaluate step with the thresholds; does not raise when they are missed.
 
-    A direction that has too few queries is named and decides nothing, but something must have been measured.
+    A direction that has too few queries, or that the untrained model answers already, is named and decides nothing, but
+    something must have been measured.
 
     Raises:
         ValueError: ``evaluation`` holds no results, or results without R@1 and R@10.
@@ -75,6 +76,11 @@ def _apart(
             f"R@10 is {_measure(trained, 'R@10').value:.3f}, untrained {_measure(untrained, 'R@10').value:.3f}."
         )
     new, old = _measure(trained, "R@10"), _measure(untrained, "R@10")
+    if old.high >= 1 and new.value >= old.value:
+        return None, (
+            f"Open: {direction} R@10 is {new.value:.3f}; the untrained model's {old.value:.3f} "
+            f"[{old.low:.3f}, {old.high:.3f}] reaches 1 already, so no model could lie above it."
+        )
     met = new.above(old)
     return met, (
         f"{_word(met)}: {direction} R@10 of {new.value:.3f} [{new.low:.3f}, {new.high:.3f}] "

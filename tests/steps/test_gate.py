@@ -60,6 +60,15 @@ def test_a_direction_with_few_queries_is_named_and_decides_nothing(tmp_path):
     assert not decide(tmp_path, *worse, min_queries=29).passed
 
 
+def test_a_direction_that_the_untrained_model_answers_decides_nothing_unless_it_got_worse(tmp_path):
+    trained, untrained = models(**{"both->product": measures(low=1.0, high=1.0)})
+    untrained["both->product"] = measures(low=0.9, high=1.0)
+    result = decide(tmp_path, trained, untrained)
+    assert result.passed and any("reaches 1 already" in reason for reason in result.reasons)
+    trained["both->product"] = measures(low=0.8, high=1.0)
+    assert not decide(tmp_path, trained, untrained).passed
+
+
 def test_an_absent_direction_is_named_and_decides_nothing(tmp_path):
     result = decide(tmp_path, *models(**{"both->product": None}))
     assert result.passed
