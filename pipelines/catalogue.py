@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import shutil
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from moon.catalog.readers import READERS
+from moon.catalog.readers.resume import files_digest
 from moon.catalog.store import Catalog, CatalogError, folder_digest
 from moon.config import Params, to_dict
 from moon.steps import import_catalog, render
@@ -79,10 +79,5 @@ def _render_recipe(params: Params) -> dict[str, Any]:
 
 def _import_recipe(params: Params, source: Path) -> dict[str, Any]:
     """The parameters of an import, and the names, sizes and times of the files it reads."""
-    files = hashlib.sha256()
-    for root in [source, *([Path(params.catalog.images)] if params.catalog.images else [])]:
-        for path in sorted(root.rglob("*")) if root.is_dir() else [root]:
-            if path.is_file():
-                state = path.stat()
-                files.update(f"{path}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
-    return {"catalog": to_dict(params.catalog), "files": files.hexdigest()}
+    sources = [source, *([Path(params.catalog.images)] if params.catalog.images else [])]
+    return {"catalog": to_dict(params.catalog), "files": files_digest(*sources)}

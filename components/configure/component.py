@@ -34,6 +34,7 @@ def configure(
     from moon.steps import configure as step
 
     sections = step.run(recipe=recipe)
-    of_data = "validation duplicates regions"
-    of_model = "model mining augment objectives training evaluation gate"
-    return tuple(sections[name] for name in f"{of_data} {of_model} serving drift digest".split())
+    names = (
+        "validation duplicates regions model mining augment objectives training evaluation gate serving drift digest"
+    )
+    return tuple(sections[name] for name in names.split())

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from moon.catalog.grouping import Groups
 from moon.catalog.store import read_table
 
 TABLE: Final = "duplicates"
@@ -189,27 +190,19 @@ def duplicate_rows(links: Sequence[Link]) -> list[dict[str, Any]]:
     Args:
         links: as `merged` gives them.
     """
-    root: dict[str, str] = {}
-
-    def top(id_: str) -> str:
-        while root.setdefault(id_, id_) != id_:
-            root[id_] = root[root[id_]]
-            id_ = root[id_]
-        return id_
-
+    groups: Groups[str] = Groups()
     nearest: dict[str, Link] = {}
     for link in links:
-        first, second = sorted((top(link.product_id), top(link.other_id)))
-        root[second] = first
+        groups.join(link.product_id, link.other_id)
         for id_ in (link.product_id, link.other_id):
             nearest[id_] = min(nearest.get(id_, link), link, key=_closeness)
     rows = []
-    for id_ in sorted(root):
+    for id_ in groups.members():
         link = nearest[id_]
         rows.append(
             {
                 "product_id": id_,
-                "group_id": top(id_),
+                "group_id": groups.name(id_),
                 "evidence": link.evidence,
                 "other_id": link.other_id if link.product_id == id_ else link.product_id,
                 "picture_distance": link.picture_distance,

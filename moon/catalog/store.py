@@ -234,6 +234,11 @@ class Catalog:
                 row["attributes"] = attributes_dict(row["attributes"])
         return rows
 
+    def same_products(self) -> list[tuple[str, str]]:
+        """Pairs of products that the table ``relations`` says are the same."""
+        rows = self.rows("relations", ["product_id", "other_id", "relation"])
+        return [(row["product_id"], row["other_id"]) for row in rows if row["relation"] == "same"]
+
     def images(self) -> Iterator[tuple[str, bytes]]:
         """Streams ``(image_id, encoded bytes)`` shard by shard; a picture that is null has no bytes."""
         for shard in sorted((self.root / "images").glob("part-*.parquet")):

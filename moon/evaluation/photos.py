@@ -17,7 +17,7 @@ import numpy.typing as npt
 from moon.config import EvaluationParams
 from moon.evaluation.labels import LabelTask, baselines, label_tasks, predict, score
 from moon.evaluation.probe import probe
-from moon.evaluation.tasks import Benchmark, Row
+from moon.evaluation.tasks import Benchmark, Row, at_most
 
 Vectors = npt.NDArray[np.float32]
 
@@ -33,11 +33,7 @@ def train_photos(interactions: Sequence[Row], benchmark: Benchmark, params: Eval
         photo = row["query_image_id"]
         if row["split"] == "train" and photo and photo not in asked and not (row["query_text"] or "").strip():
             usable.setdefault(photo, row)
-    rows = list(usable.values())
-    if len(rows) <= params.probe_items:
-        return rows
-    chosen = np.random.default_rng(params.seed).choice(len(rows), params.probe_items, replace=False)
-    return [rows[place] for place in np.sort(chosen)]
+    return at_most(params.probe_items, list(usable.values()), params.seed)
 
 
 def photo_tasks(products: Sequence[Row], bought: Mapping[str, Collection[str]]) -> list[LabelTask]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from moon.config import EvaluationParams
 
 Row = Mapping[str, Any]
 QueryKey = Callable[[Row], Hashable]
+T = TypeVar("T")
 MODALITIES: Final = ("text", "image", "both")
 
 
@@ -241,10 +242,14 @@ def _sample(groups: Mapping[str, list[Query]], params: EvaluationParams) -> tupl
     """At most ``max_queries`` of each modality, a seeded sample in the original order, and how many were left out."""
     kept, left_out = {}, 0
     for number, (modality, group) in enumerate(groups.items()):
-        if len(group) > params.max_queries:
-            rng = np.random.default_rng([params.seed, number])
-            chosen = np.sort(rng.choice(len(group), params.max_queries, replace=False))
-            left_out += len(group) - params.max_queries
-            group = [group[position] for position in chosen]
-        kept[modality] = group
+        kept[modality] = at_most(params.max_queries, group, [params.seed, number])
+        left_out += len(group) - len(kept[modality])
     return kept, left_out
+
+
+def at_most(count: int, things: list[T], seed: int | list[int]) -> list[T]:
+    """All things, or a seeded sample of ``count`` of them in the original order."""
+    if len(things) <= count:
+        return things
+    chosen = np.random.default_rng(seed).choice(len(things), count, replace=False)
+    return [things[place] for place in np.sort(chosen)]

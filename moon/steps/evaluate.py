@@ -32,7 +32,7 @@ from moon.evaluation.projection import embedding_map
 from moon.evaluation.ranks import Ranks
 from moon.evaluation.slices import DEPTH, curve, slices
 from moon.evaluation.table import markdown
-from moon.evaluation.tasks import DIRECTIONS, Benchmark, build_benchmark
+from moon.evaluation.tasks import DIRECTIONS, Benchmark, at_most, build_benchmark
 from moon.items import ItemSource, query_key
 from moon.model import Embedder
 from moon.model.item import VIEWS, Item, View
@@ -102,9 +102,7 @@ def run(
     products = store.rows("products", ["product_id", "title", "category_path", "attributes", "image_ids", "split"])
     image_ids = set(store.table("images", ["image_id"]).column("image_id").to_pylist())
     interactions = store.rows("interactions")
-    relations = store.rows("relations", ["product_id", "other_id", "relation"])
-    same = [(row["product_id"], row["other_id"]) for row in relations if row["relation"] == "same"]
-    benchmark = build_benchmark(products, interactions, image_ids, query_key, params, same)
+    benchmark = build_benchmark(products, interactions, image_ids, query_key, params, store.same_products())
     if benchmark.own_pictures:
         _LOG.warning("%d photo queries are themselves a picture of a gallery product", benchmark.own_pictures)
     tasks = label_tasks(products, benchmark.gallery["image"])
@@ -191,9 +189,7 @@ def _probe_split(
         for row in products
         if row["split"] == "train" and not image_ids.isdisjoint(row["image_ids"] or ())
     ]
-    if len(usable) > params.probe_items:
-        chosen = np.random.default_rng(params.seed).choice(len(usable), params.probe_items, replace=False)
-        usable = [usable[place] for place in np.sort(chosen)]
+    usable = at_most(params.probe_items, usable, params.seed)
     if not usable or held_out.isdisjoint(benchmark.gallery["image"]):
         return None
     return ProbeSplit(products=usable, train=label_tasks(products, usable), held_out=held_out)

@@ -139,10 +139,9 @@ def _sames(
 ) -> dict[str, frozenset[Hashable]]:
     """Groups of each product that is the same as another: near-duplicates, one SKU, or related as ``same``."""
     groups: dict[str, set[Hashable]] = defaultdict(set)
-    for number, row in enumerate(Catalog.open(catalog).rows("relations")):
-        if row["relation"] == "same":
-            for id_ in (row["product_id"], row["other_id"]):
-                groups[id_].add(("relation", number))
+    for number, pair in enumerate(Catalog.open(catalog).same_products()):
+        for id_ in pair:
+            groups[id_].add(("relation", number))
     if duplicates:
         near = load_groups(duplicates)
         if near and not near.keys() & products.keys():

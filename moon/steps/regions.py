@@ -20,7 +20,7 @@ from moon.steps import outcome
 from moon.steps.regions_data import titles_of, true_boxes
 from moon.steps.workers import mapper
 from moon.vision.boxes import Box, score_regions
-from moon.vision.decode import ImageError, decode
+from moon.vision.decode import decode_stored
 from moon.vision.detectors import FULL, TITLED, Detection, core_regions, load
 
 _CHUNK = 16
@@ -142,11 +142,6 @@ def _chunks(files: list[Path], titles: dict[str, str]) -> Iterator[list[Picture]
 
 
 def _detect(pictures: list[Picture], params: RegionsParams) -> list[Found]:
-    images = []
-    for image_id, data, _ in pictures:
-        try:
-            images.append(decode(data))
-        except ImageError as error:
-            raise ValueError(f"picture {image_id} of the catalogue cannot be decoded: {error}") from None
+    images = [decode_stored(image_id, data) for image_id, data, _ in pictures]
     found = core_regions(images, params, [title for _, _, title in pictures])
     return [(image_id, region) for (image_id, _, _), region in zip(pictures, found, strict=True)]

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from moon.catalog.grouping import Groups
 from moon.catalog.store import Catalog
 from moon.vision.boxes import Box
-from moon.vision.decode import ImageError, decode
+from moon.vision.decode import decode_stored
 from moon.vision.detectors.features import COLOURS, Vector
 
 Grouping = Literal["picture", "category"]
@@ -109,10 +110,7 @@ def decoded(catalog: Catalog, wanted: Mapping[str, Boxed]) -> Iterator[tuple[Box
     """
     for image_id, data in catalog.images():
         if image_id in wanted:
-            try:
-                yield wanted[image_id], decode(data)
-            except ImageError as error:
-                raise ValueError(f"picture {image_id} of the catalogue cannot be decoded: {error}") from None
+            yield wanted[image_id], decode_stored(image_id, data)
 
 
 def groups_of(pictures: Sequence[Boxed], descriptions: Vector, by: Grouping = "picture") -> list[str]:
@@ -125,13 +123,13 @@ def groups_of(pictures: Sequence[Boxed], descriptions: Vector, by: Grouping = "p
             and near-identical pictures.
     """
     keys: dict[str, int] = {}
-    parent = list(range(len(pictures)))
+    groups: Groups[int] = Groups()
     for place, picture in enumerate(pictures):
         key = picture.category if by == "category" and picture.category else picture.product_id
-        _join(parent, keys.setdefault(key, place), place)
+        groups.join(keys.setdefault(key, place), place)
     for a, b in _near_identical(descriptions):
-        _join(parent, a, b)
-    return [pictures[_root(parent, place)].image_id for place in range(len(pictures))]
+        groups.join(a, b)
+    return [pictures[groups.name(place)].image_id for place in range(len(pictures))]
 
 
 def _near_identical(descriptions: Vector) -> Iterator[tuple[int, int]]:
@@ -142,15 +140,3 @@ def _near_identical(descriptions: Vector) -> Iterator[tuple[int, int]]:
     for start in range(0, len(unit), _BLOCK):
         alike: npt.NDArray[np.intp] = np.argwhere(unit[start : start + _BLOCK] @ unit.T >= _ALIKE)
         yield from ((start + int(a), int(b)) for a, b in alike if start + a < b)
-
-
-def _root(parent: list[int], place: int) -> int:
-    while parent[place] != place:
-        parent[place] = parent[parent[place]]
-        place = parent[place]
-    return place
-
-
-def _join(parent: list[int], a: int, b: int) -> None:
-    low, high = sorted((_root(parent, a), _root(parent, b)))
-    parent[high] = low

@@ -194,10 +194,9 @@ def _excluded(catalog: Path, rows: list[dict[str, Any]], groups: Mapping[str, st
     for product_id, group in groups.items():
         members.setdefault(group, set()).add(product_id)
     same = {product_id: set(members[group]) for product_id, group in groups.items()}
-    for relation in Catalog.open(catalog).rows("relations"):
-        if relation["relation"] == "same":
-            same.setdefault(relation["product_id"], set()).add(relation["other_id"])
-            same.setdefault(relation["other_id"], set()).add(relation["product_id"])
+    for one, other in Catalog.open(catalog).same_products():
+        same.setdefault(one, set()).add(other)
+        same.setdefault(other, set()).add(one)
     purchases = purchases_of(rows)
     known = {bought: bought.union(*(same.get(id_, ()) for id_ in bought)) for bought in set(purchases)}
     return [known[bought] for bought in purchases]

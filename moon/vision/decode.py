@@ -69,6 +69,18 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     return rgb.transpose(turn) if turn is not None else rgb
 
 
+def decode_stored(image_id: str, data: bytes) -> Image.Image:
+    """`decode` of a picture of a catalogue.
+
+    Raises:
+        ValueError: it cannot be decoded; the message names it.
+    """
+    try:
+        return decode(data)
+    except ImageError as error:
+        raise ValueError(f"picture {image_id} of the catalogue cannot be decoded: {error}") from None
+
+
 def read_header(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """A picture of an allowed size of which no pixel is decoded yet.
 

@@ -183,16 +183,21 @@ def _locked(path: Path, out: Path) -> Iterator[None]:
         yield
 
 
-def recipe_of(params: Mapping[str, Any], *sources: Path) -> str:
-    """Everything that an import's rows depend on: parameters, this program, and the files of its sources.
-
-    Files are told by name, size and time, so none is read; a source that is no path counts by its name in ``params``.
-    """
+def files_digest(*sources: Path) -> str:
+    """A digest of files and folders by the names, sizes and times of their files, so that none is read."""
     files = hashlib.sha256()
     for source in sources:
         for path in sorted(source.rglob("*")) if source.is_dir() else [source]:
             if path.is_file():
                 state = path.stat()
                 files.update(f"{path}\0{state.st_size}\0{state.st_mtime_ns}\n".encode("utf-8", "surrogatepass"))
+    return files.hexdigest()
+
+
+def recipe_of(params: Mapping[str, Any], *sources: Path) -> str:
+    """Everything that an import's rows depend on: parameters, this program, and the files of its sources.
+
+    A source that is no path counts by its name in ``params``.
+    """
     program = f"{__version__} {folder_digest(_READERS, '*.py')}"
-    return json.dumps({"program": program, "params": dict(params), "files": files.hexdigest()}, sort_keys=True)
+    return json.dumps({"program": program, "params": dict(params), "files": files_digest(*sources)}, sort_keys=True)

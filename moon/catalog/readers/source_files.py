@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from moon.catalog.readers.rows import RowError
-from moon.catalog.readers.table_files import Rows, TableFile
+from moon.catalog.readers.table_files import Rows, TableFile, json_row
 from moon.catalog.readers.table_values import split_of
 from moon.catalog.schema import SPLITS
 from moon.progress import follow
@@ -101,7 +100,7 @@ def rows_of(path: Path) -> Rows:
         ValueError: the file cannot be read.
     """
     if _is_gzip(path):
-        return ((number, _json_row(line, number)) for number, line in lines_of(path))
+        return ((number, json_row(line, number)) for number, line in lines_of(path))
     return TableFile(path).rows()
 
 
@@ -122,14 +121,6 @@ def lines_of(path: Path) -> Iterator[tuple[int, bytes]]:
 
 def _is_gzip(path: Path) -> bool:
     return path.suffix.lower() == ".gz"
-
-
-def _json_row(line: bytes, number: int) -> dict[str, Any] | RowError:
-    try:
-        row = json.loads(line.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        return RowError("bad_row", f"line {number}: {error}")
-    return row if isinstance(row, dict) else RowError("bad_row", f"line {number} is a {type(row).__name__}, no object")
 
 
 def _check_columns(row: Mapping[str, Any], needed: Sequence[str], path: Path, form: str) -> None:

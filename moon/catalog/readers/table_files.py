@@ -108,15 +108,17 @@ def _csv_row(header: list[str], values: list[str], line: int) -> dict[str, Any] 
 def _jsonl_rows(path: Path, shown: str) -> Rows:
     with path.open("rb") as file:
         for number, line in enumerate(follow(file, shown, path.stat().st_size, file.tell), start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line.decode("utf-8-sig"))
-            except (ValueError, RecursionError) as error:
-                yield number, RowError("bad_row", f"line {number}: {error}")
-                continue
-            kind = type(row).__name__
-            yield number, row if isinstance(row, dict) else RowError("bad_row", f"line {number} is a {kind}, no object")
+            if line.strip():
+                yield number, json_row(line, number)
+
+
+def json_row(line: bytes, number: int) -> dict[str, Any] | RowError:
+    """The object on a line of a JSON Lines file, or what is wrong with it."""
+    try:
+        row = json.loads(line.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        return RowError("bad_row", f"line {number}: {error}")
+    return row if isinstance(row, dict) else RowError("bad_row", f"line {number} is a {type(row).__name__}, no object")
 
 
 def _parquet_rows(path: Path, shown: str) -> Rows:

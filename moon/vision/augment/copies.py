@@ -16,7 +16,7 @@ from moon.vision.augment.background import surroundings
 from moon.vision.augment.base import Edited, Editor
 from moon.vision.augment.pillow import PillowEditor
 from moon.vision.boxes import Box
-from moon.vision.decode import ImageError, decode, encode_jpeg
+from moon.vision.decode import decode_stored, encode_jpeg
 
 MAX_SIDE: Final = 1024
 """A larger picture is reduced before it is edited; training reads fewer pixels than that."""
@@ -62,16 +62,9 @@ def make_copies(job: Job, params: AugmentParams, editor: Editor | None) -> Made:
         ValueError: a picture cannot be decoded, or the editor gave what it must not.
     """
     if editor is None:
-        editor = PillowEditor(surroundings(_decoded(*job.scene[:2]), job.scene[2]) if job.scene else None)
-    copies = edited_copies(editor, _decoded(job.image_id, job.data), job.box, job.title, params, job.image_id)
+        editor = PillowEditor(surroundings(decode_stored(*job.scene[:2]), job.scene[2]) if job.scene else None)
+    copies = edited_copies(editor, decode_stored(job.image_id, job.data), job.box, job.title, params, job.image_id)
     return Made(job, [Copy(encode_jpeg(one.picture), *one.picture.size, one.box) if one else None for one in copies])
-
-
-def _decoded(image_id: str, data: bytes) -> Image.Image:
-    try:
-        return decode(data)
-    except ImageError as error:
-        raise ValueError(f"picture {image_id} of the catalogue cannot be decoded: {error}") from None
 
 
 def edit_of(params: AugmentParams, number: int) -> str:

@@ -29,7 +29,6 @@ __all__ = [
     "Detector",
     "core_region",
     "core_regions",
-    "crop",
     "crop_pixels",
     "load",
 ]
@@ -152,13 +151,8 @@ def _whole(image: Image.Image) -> Detection:
     return Detection(Box(0.0, 0.0, float(image.width), float(image.height)), 0.0, FULL)
 
 
-def crop(image: Image.Image, box: Box) -> Image.Image:
-    """The part of a picture inside a box, at whole pixels, at least one pixel each way."""
-    return image.crop(crop_pixels(image.size, box))
-
-
 def crop_pixels(size: tuple[int, int], box: Box) -> tuple[int, int, int, int]:
-    """The whole pixels ``x0, y0, x1, y1`` that `crop` takes from a picture of this (width, height)."""
+    """The whole pixels ``x0, y0, x1, y1`` inside a box on a picture of this (width, height), at least one each way."""
     width, height = size
     x0, y0 = min(round(box.x0), width - 1), min(round(box.y0), height - 1)
     return x0, y0, max(round(box.x1), x0 + 1), max(round(box.y1), y0 + 1)

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from moon.config import RegionsParams
 from moon.vision.boxes import Box, score_regions
-from moon.vision.detectors import FULL, PLAIN, WEIGHTED, core_region, core_regions, crop, load
+from moon.vision.detectors import FULL, PLAIN, WEIGHTED, core_region, core_regions, crop_pixels, load
 from tests.conftest import outside
 
 BARE = RegionsParams(pad=0.0)
@@ -81,7 +81,7 @@ def test_region_lies_inside_whatever_the_picture(detector: str, size: tuple[int,
         found = core_region(image, RegionsParams(detector=detector, pad=0.5))
         assert 0 <= found.box.x0 < found.box.x1 <= size[0] and 0 <= found.box.y0 < found.box.y1 <= size[1]
         assert 0 <= found.score <= 1
-        assert min(crop(image, found.box).size) >= 1
+        assert min(image.crop(crop_pixels(image.size, found.box)).size) >= 1
 
 
 def test_nothing_to_see_falls_back_to_the_whole_picture() -> None:
