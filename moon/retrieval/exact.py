@@ -2,26 +2,30 @@
 
 A score is the float64 dot product rounded to float32; results are ordered by score descending, then row ascending.
 
-The gallery is read twice, a chunk at a time. First a cheap product bounds every score from above, and the best of the
-bounds are kept. It is computed in int8 where the CPU can, else in float32, and it errs by no more than Cauchy-Schwarz
-allows for what was rounded off. With m the gallery's mean, x' = x - m, and q and x' rounded to s Q and t X:
+The gallery is read twice, some chunks at a time. First a cheap product bounds every score from above, and the best of
+the bounds are kept. It is computed in int8 where the CPU can, else in float32, and it errs by no more than
+Cauchy-Schwarz allows for what was rounded off. With m the gallery's mean, x' = x - m, and q and x' rounded to s Q and
+t X:
 
     |<q, x> - <q, m> - s t <Q, X>| <= |q - s Q| |t X| + |q| |x' - t X|
 
-Then the few vectors whose bound reaches the k-th best score that is certain are scored exactly. A query for which more
-vectors than were kept could be among the best is searched again with more of them.
+Then the few vectors whose bound reaches the k-th best score that is certain are scored exactly. A sample of the gallery
+gives a first guess of that score. A query for which it was too high, or for which more vectors than were kept could be
+among the best, is searched again.
 
 Legend: N gallery vectors, n of them in a chunk, Q queries, D dimensions, P pairs, C bounds kept, K results.
 """
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable, Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -32,7 +36,11 @@ from moon.retrieval.vectors import Vectors, read_rows
 
 _CHUNK_ROWS = 2048
 _BLOCK_ROWS = 512
-_SAMPLE_ROWS = 2048
+_TOGETHER = 4
+"""Chunks that threads take before they wait for each other."""
+_SAMPLE_ROWS = 4096
+_SAMPLE_SHARE = 8
+"""One of so many rows at most is in the sample."""
 _PAIRS = 256
 """Pairs scored at a time; their vectors fit into the cache."""
 _FEW_QUERIES = 64
@@ -41,13 +49,17 @@ _SMALL_WORK = 1 << 31
 """Multiplications that one thread does faster than two can be started."""
 _DENSE = 0.1
 """Share of pairs that pass the cheap product from which on scoring all of them is faster."""
-_WAITING = 32
+_GROUP = 4
+_LUCK = 4
+"""Standard deviations above the expectation that a guess allows for."""
+_WAITING = 64
 """Bounds a query that may wait until they are merged."""
 _SPARE = 64
 _FLOAT_ERROR = 2.0**-22
 """Four times the unit round-off of float32."""
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 def exact_search(
@@ -71,7 +83,7 @@ def exact_search(
         return np.empty((len(queries), max(k, 0)), np.float32), np.empty((len(queries), max(k, 0)), np.int64)
     gallery = _Gallery(vectors_ND, np.arange(total) if rows is None else rows, len(queries))
     with _Workers(len(queries) * total * queries.shape[1]) as workers:
-        keys_QK = _search(queries, gallery, k, 2 * k + _SPARE, workers)
+        keys_QK = _search(queries, gallery, k, 2 * k + _SPARE, workers, guess=True)
     return topk.decode(keys_QK)
 
 
@@ -92,19 +104,24 @@ class _Workers:
         if self._pool:
             self._pool.shutdown(cancel_futures=True)
 
-    def each(self, function: Callable[[T], None], things: Iterable[T]) -> None:
-        """Returns when all are done."""
-        for _ in (self._pool.map if self._pool else map)(function, things):
-            pass
+    def each(self, function: Callable[[T], R], things: Iterable[T]) -> list[R]:
+        """The results, in the order of the things."""
+        return list((self._pool.map if self._pool else map)(function, things))
 
 
-def _search(queries_QD: Vectors, gallery: _Gallery, k: int, capacity: int, workers: _Workers) -> topk.Keys:
-    """The best keys of each query, largest first."""
+def _search(
+    queries_QD: Vectors, gallery: _Gallery, k: int, capacity: int, workers: _Workers, *, guess: bool = False
+) -> topk.Keys:
+    """The best keys of each query, largest first; a guess of the k-th score that was too high is taken back."""
     capacity = min(capacity, gallery.total)
     starts = range(0, len(queries_QD), _BLOCK_ROWS)
     blocks = [_Block(queries_QD[start : start + _BLOCK_ROWS], k, capacity, gallery) for start in starts]
-    for chunk in gallery.chunks():
-        workers.each(partial(_Block.scan, chunk=chunk), blocks)
+    if gallery.sample:
+        workers.each(partial(_Block.start, sample=gallery.sample, total=gallery.total, guess=guess), blocks)
+    chunk_starts = range(0, gallery.total, _CHUNK_ROWS)
+    for first in range(0, len(chunk_starts), _TOGETHER):
+        chunks = workers.each(gallery.chunk, chunk_starts[first : first + _TOGETHER])
+        workers.each(partial(_Block.scan, chunks=chunks), blocks)
     workers.each(_Block.settle, blocks)
     bounds_QC = np.concatenate([block.keys_QC for block in blocks])
     least_Q = np.concatenate([block.least_Q for block in blocks])
@@ -116,7 +133,8 @@ def _search(queries_QD: Vectors, gallery: _Gallery, k: int, capacity: int, worke
     bounds_QC.ravel()[place_P] = topk.encode(scores_P, row_P)
     keys_QK = topk.best(bounds_QC, k)
     dropped_Q = np.concatenate([block.dropped_Q for block in blocks])
-    unsure = np.flatnonzero(dropped_Q > keys_QK[:, -1])
+    kth_Q, _ = topk.decode(keys_QK[:, -1])
+    unsure = np.flatnonzero((dropped_Q > keys_QK[:, -1]) | (kth_Q < least_Q))
     if len(unsure):
         keys_QK[unsure] = _search(queries_QD[unsure], gallery, k, 8 * capacity, workers)
     return keys_QK
@@ -200,22 +218,27 @@ class _Gallery:
 
     def __init__(self, vectors_ND: Vectors, rows: topk.Rows, queries: int) -> None:
         self._vectors_ND, self.rows, self.total = vectors_ND, rows, len(rows)
-        large = self.total > 2 * _SAMPLE_ROWS
-        self.sample_SD = self.read(rows[:: -(-self.total // _SAMPLE_ROWS)]) if large else None
-        self.int8 = large and queries >= _FEW_QUERIES and bool(torch.cpu._is_vnni_supported())
+        self.int8 = self.total > _CHUNK_ROWS and queries >= _FEW_QUERIES and bool(torch.cpu._is_vnni_supported())
         self.mean_D = np.zeros(vectors_ND.shape[1], np.float32)
-        if self.int8 and self.sample_SD is not None:
-            self.mean_D = self.sample_SD.mean(axis=0)
+        self.sample: _Chunk | None = None
+        """Vectors that a first look at the gallery starts with."""
+        if self.total > 2 * _CHUNK_ROWS:
+            step = max(self.total // _SAMPLE_ROWS, _SAMPLE_SHARE)
+            sample_SD = self.read(rows[::step])
+            if self.int8:
+                self.mean_D = sample_SD.mean(axis=0)
+            self.sample = self._chunk(sample_SD, rows[::step])
 
     def read(self, rows: topk.Rows) -> Vectors:
         return read_rows(self._vectors_ND, rows)
 
-    def chunks(self) -> Iterator[_Chunk]:
-        """Every chunk once, in order."""
-        for start in range(0, self.total, _CHUNK_ROWS):
-            rows = self.rows[start : start + _CHUNK_ROWS]
-            vectors_nD = self.read(rows)
-            yield self._rounded(vectors_nD, rows) if self.int8 else _plain(vectors_nD, rows)
+    def chunk(self, start: int) -> _Chunk:
+        """The chunk that begins at a position."""
+        rows = self.rows[start : start + _CHUNK_ROWS]
+        return self._chunk(self.read(rows), rows)
+
+    def _chunk(self, vectors_nD: Vectors, rows_n: topk.Rows) -> _Chunk:
+        return self._rounded(vectors_nD, rows_n) if self.int8 else _plain(vectors_nD, rows_n)
 
     def _rounded(self, vectors_nD: Vectors, rows_n: topk.Rows) -> _Chunk:
         rest_nD = vectors_nD - self.mean_D
@@ -255,11 +278,9 @@ class _Block:
         self.dropped_Q: topk.Keys = np.full(len(queries_QD), topk.EMPTY)
         """The best key that there was no room for."""
         self.least_Q = np.full(len(queries_QD), -np.inf, np.float32)
-        """At least k vectors score this much or more."""
+        """Vectors that score less are passed over: k that score this much are certain, or guessed."""
         self._error_Q = np.zeros(len(queries_QD))
         self._waiting: list[tuple[NDArray[np.int64], topk.Keys]] = []
-        if gallery.sample_SD is not None and k <= len(gallery.sample_SD):
-            self._start(gallery.sample_SD)
 
     def _round(self, mean_D: NDArray[np.float32]) -> None:
         largest_Q = np.abs(self._queries_QD).max(axis=1).astype(np.float64)
@@ -269,30 +290,51 @@ class _Block:
         self._offset_Q = self._queries_QD.astype(np.float64) @ mean_D.astype(np.float64)
         self._rounded_QD = torch.from_numpy(rounded_QD.astype(np.int8))
 
-    def _start(self, sample_SD: Vectors) -> None:
-        """The k-th best of a sample is no better than that of the whole gallery."""
-        scores_QS = (torch.from_numpy(self._queries_QD) @ torch.from_numpy(sample_SD).T).numpy()
-        place = scores_QS.shape[1] - self._k
-        scores_QS.partition(place, axis=1)
-        error_Q = self._float_error(float(_norms(sample_SD).max()))
-        self.least_Q = np.nextafter((scores_QS[:, place] - error_Q).astype(np.float32), np.float32(-np.inf))
+    def start(self, sample: _Chunk, total: int, guess: bool) -> None:
+        """Sets the least score to the sample's k-th best, which is certain, or to what likely is above it.
+
+        Of the gallery's k best, a number close to Poisson's lies in the sample: as many as it may hold but for bad luck
+        are skipped.
+        """
+        expected = self._k * len(sample.rows_n) / total
+        rank = math.ceil(expected + _LUCK * math.sqrt(expected)) + 2 if guess else self._k
+        groups = len(sample.rows_n) // _GROUP
+        if (guess and rank >= self._k) or rank > groups:
+            return
+        unit_Q, error_Q = self._unit_and_error(sample)
+        products_QS = _multiply(self._rounded_QD, sample.rounded_Dn)
+        # The best of groups are found faster than the best, and nearly the same.
+        best_QG = products_QS[:, : groups * _GROUP].reshape(-1, _GROUP, groups).max(axis=1)
+        best_QG.partition(groups - rank, axis=1)
+        least_Q = best_QG[:, groups - rank] * unit_Q + self._offset_Q
+        if not guess:
+            least_Q = np.nextafter((least_Q - error_Q).astype(np.float32), np.float32(-np.inf))
+        self.least_Q = least_Q.astype(np.float32)
+
+    def _unit_and_error(self, chunk: _Chunk) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """What a product counts in scores, and how far the score that it stands for can be from the exact one."""
+        error_Q = self._lost_Q * chunk.norm + self._norm_Q * chunk.lost
+        error_Q += self._float_error(chunk.norm + chunk.lost + np.abs(self._offset_Q))
+        return self._scale_Q * chunk.scale, error_Q
 
     def _float_error(self, norm: float | NDArray[np.float64]) -> NDArray[np.float64]:
         """How far a float32 product with vectors of at most this norm can be from the exact score."""
         return _FLOAT_ERROR * self._queries_QD.shape[1] * self._norm_Q * norm + np.finfo(np.float32).tiny
 
-    def scan(self, chunk: _Chunk) -> None:
-        """Takes in the bounds of a chunk's vectors."""
-        error_Q = self._lost_Q * chunk.norm + self._norm_Q * chunk.lost
-        error_Q += self._float_error(chunk.norm + chunk.lost + np.abs(self._offset_Q))
-        unit_Q = self._scale_Q * chunk.scale
+    def scan(self, chunks: Iterable[_Chunk]) -> None:
+        """Takes in the bounds of the vectors of chunks."""
+        for chunk in chunks:
+            self._scan(chunk)
+
+    def _scan(self, chunk: _Chunk) -> None:
+        unit_Q, error_Q = self._unit_and_error(chunk)
         # A bound is unit * product + shift; it is compared as an integer.
         shift_Q = self._offset_Q + error_Q
         products_Qn = _multiply(self._rounded_QD, chunk.rounded_Dn)
         lowest_Q = (self.least_Q - shift_Q) / unit_Q
         if products_Qn.dtype == np.int32:
             lowest_Q = np.clip(np.floor(lowest_Q), -(2**31), 2**31 - 1)
-        places_P = np.flatnonzero(products_Qn >= lowest_Q.astype(products_Qn.dtype)[:, None])
+        places_P = _at_least(products_Qn, lowest_Q.astype(products_Qn.dtype))
         if len(places_P) > _DENSE * products_Qn.size:
             scores_Qn = _exact_product(self._queries_QD, chunk.vectors_nD)
             self._keep(np.arange(len(scores_Qn)), topk.encode(scores_Qn, chunk.rows_n[None]))
@@ -324,10 +366,35 @@ class _Block:
         self.least_Q[queries] = np.maximum(self.least_Q[queries], certain_Q)
 
 
+_workspace = threading.local()
+"""Memory for the products of a chunk, kept for each thread: fresh pages cost as much as the comparison."""
+
+
+def _space(name: str, size: int, dtype: torch.dtype) -> torch.Tensor:
+    """Memory of this thread, whatever was left in it."""
+    kept: torch.Tensor | None = getattr(_workspace, name, None)
+    if kept is None or len(kept) < size or kept.dtype != dtype:
+        kept = torch.empty(size, dtype=dtype)
+        setattr(_workspace, name, kept)
+    return kept[:size]
+
+
 def _multiply(left_QD: torch.Tensor, right_Dn: torch.Tensor) -> NDArray[np.int32] | NDArray[np.float32]:
-    product: NDArray[np.int32] | NDArray[np.float32]
-    product = (torch._int_mm(left_QD, right_Dn) if left_QD.dtype == torch.int8 else left_QD @ right_Dn).numpy()
+    """The product, valid until this thread's next."""
+    int8 = left_QD.dtype == torch.int8
+    shape = len(left_QD), right_Dn.shape[1]
+    out_Qn = _space("products", shape[0] * shape[1], torch.int32 if int8 else torch.float32).view(shape)
+    (torch._int_mm if int8 else torch.mm)(left_QD, right_Dn, out=out_Qn)
+    product: NDArray[np.int32] | NDArray[np.float32] = out_Qn.numpy()
     return product
+
+
+def _at_least(
+    products_Qn: NDArray[np.int32] | NDArray[np.float32], lowest_Q: NDArray[np.number[Any]]
+) -> NDArray[np.int64]:
+    """Flat places of the products that reach their query's lowest, ascending."""
+    hits_Qn = _space("hits", products_Qn.size, torch.bool).view(products_Qn.shape).numpy()
+    return np.flatnonzero(np.greater_equal(products_Qn, lowest_Q[:, None], out=hits_Qn))
 
 
 def _exact_product(queries_QD: Vectors, vectors_nD: Vectors) -> topk.Scores:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -78,6 +80,25 @@ def test_more_equals_than_room_are_found_in_order() -> None:
     scores, rows = exact_search(queries, gallery, 5)
     np.testing.assert_array_equal(rows, brute_force(queries, gallery, 5)[1])
     assert rows[0].tolist() == [0, 1, 2, 3, 2000]
+
+
+def test_a_guess_that_was_too_high_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, gallery = cloud("spread", 70, 24, 1), cloud("spread", 20_000, 24, 2)
+    step = 20_000 // (20_000 // exact._SAMPLE_SHARE)  # where the sample is taken from
+    gallery[::step] = 5 * asked[np.arange(len(gallery[::step])) % len(asked)]  # so that it holds all of the best
+    searches = []
+    once = exact._search
+
+    def counted(*arguments: Any, **options: Any) -> topk.Keys:
+        searches.append(options)
+        return once(*arguments, **options)
+
+    monkeypatch.setattr(exact, "_search", counted)
+    scores, found = exact_search(asked, gallery, 50)
+    expected_scores, expected = brute_force(asked, gallery, 50)
+    np.testing.assert_array_equal(scores, expected_scores)
+    np.testing.assert_array_equal(found, expected)
+    assert len(searches) > 1
 
 
 def test_allowed_rows_and_corners() -> None:
