@@ -19,12 +19,12 @@ MOST = 200
 """Pairs on the page; the table holds them all."""
 _SIDE = 160
 _STYLE = """
-:root { color-scheme: light dark; --line: #8884; --quiet: #7779; }
+:root { color-scheme: light dark; --line: #8884; --quiet: light-dark(#5c6370, #a3abb8); }
 body { font: 16px/1.45 system-ui, sans-serif; max-width: 62rem; margin: 0 auto; padding: 1rem; }
 article { border-top: 1px solid var(--line); padding: 1rem 0; }
 .triple { display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: 1rem; }
 figure { margin: 0; overflow-wrap: anywhere; }
-img { max-width: 100%; border-radius: 6px; display: block; background: #fff; }
+img { max-width: 100%; height: auto; border-radius: 6px; display: block; background: #fff; }
 .role { color: var(--quiet); font-size: .85rem; }
 .score { font-variant-numeric: tabular-nums; }
 @media (max-width: 32rem) { .triple { gap: .5rem; font-size: .85rem; } }
@@ -46,6 +46,10 @@ def render(source: ItemSource, rows: Sequence[Mapping[str, Any]], queries: Mappi
         "Each candidate scored too high to be a safe negative of the query. If it fits the query as the bought product "
         "does, it is a positive that nobody labelled: add it to the purchases, or relate the two products as “same”."
     )
+    if not rows:
+        count = (
+            "No pairs: no candidate was rejected by its score. mining.positive_aware and mining.max_similarity do so."
+        )
     body = el("body", el("h1", "Relabel queue"), el("p", told), el("p", count, class_="role"), map(sheet.pair, shown))
     head = el(
         "head",
