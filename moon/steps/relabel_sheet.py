@@ -48,7 +48,7 @@ def render(source: ItemSource, rows: Sequence[Mapping[str, Any]], queries: Mappi
     )
     if not rows:
         count = (
-            "No pairs: no candidate was rejected by its score. mining.positive_aware and mining.max_similarity do so."
+            "No pairs: nothing was rejected by its score, as mining.positive_aware and mining.max_similarity do."
         )
     body = el("body", el("h1", "Relabel queue"), el("p", told), el("p", count, class_="role"), map(sheet.pair, shown))
     head = el(
