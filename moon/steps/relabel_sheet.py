@@ -98,4 +98,4 @@ def _picture(images: Sequence[AnyPicture], words: str) -> Html | None:
     width, height = (max(round(side * shrink), 1) for side in images[0].size)
     small = encode_jpeg(Image.fromarray(render_picture(images[0], (width, height), "fast")), quality=80)
     encoded = base64.b64encode(small).decode()
-    return el("img", src=f"data:image/jpeg;base64,{encoded}", alt=words, loading="lazy", width=width, height=height)
+    return el("img", src=f"data:image/jpeg;base64,{encoded}", alt=words, width=width, height=height)

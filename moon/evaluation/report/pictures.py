@@ -52,7 +52,7 @@ class Pictures:
         found = self._uri(image_id)
         if isinstance(found, str):
             return el("div", found, class_="blank")
-        return el("img", src=found[0], alt=text, loading="lazy")
+        return el("img", src=found[0], alt=text)
 
     def product(self, product_id: str) -> Html:
         """The first picture of a product."""
