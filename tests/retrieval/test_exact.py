@@ -7,7 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from moon.retrieval import exact, topk
+from moon.retrieval import bounds, exact, topk
 from moon.retrieval.exact import exact_keys, exact_search
 
 Vectors = NDArray[np.float32]
@@ -53,7 +53,7 @@ def test_equals_brute_force(
     if int8 and not torch.cpu._is_vnni_supported():
         pytest.skip("this CPU has no int8 products")
     monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: int8)
-    monkeypatch.setattr(exact, "_CHUNK_ROWS", 1000)
+    monkeypatch.setattr(bounds, "CHUNK_ROWS", 1000)
     asked, gallery = cloud(kind, queries, 24, 1), cloud(kind, rows, 24, 2)
     scores, found = exact_search(asked, gallery, k)
     expected_scores, expected = brute_force(asked, gallery, k)
@@ -65,7 +65,7 @@ def test_equals_brute_force(
 def test_chunks_blocks_and_threads_do_not_show(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     queries, gallery = cloud("whole", 200, 16, 1), cloud("whole", 5000, 16, 2)
     whole = exact_search(queries, gallery, 20)
-    monkeypatch.setattr(exact, "_CHUNK_ROWS", max(chunk, 50))
+    monkeypatch.setattr(bounds, "CHUNK_ROWS", max(chunk, 50))
     monkeypatch.setattr(exact, "_BLOCK_ROWS", 33)
     monkeypatch.setattr(exact, "_SMALL_WORK", 0)
     for one, other in zip(whole, exact_search(queries, gallery, 20), strict=True):
@@ -84,7 +84,7 @@ def test_more_equals_than_room_are_found_in_order() -> None:
 
 def test_a_guess_that_was_too_high_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
     asked, gallery = cloud("spread", 70, 24, 1), cloud("spread", 20_000, 24, 2)
-    step = 20_000 // (20_000 // exact._SAMPLE_SHARE)  # where the sample is taken from
+    step = 20_000 // (20_000 // bounds.SAMPLE_SHARE)  # where the sample is taken from
     gallery[::step] = 5 * asked[np.arange(len(gallery[::step])) % len(asked)]  # so that it holds all of the best
     searches = []
     once = exact._search
