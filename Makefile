@@ -39,7 +39,20 @@ COMPILE_LOCK = $(UV) pip compile -q pyproject.toml --all-extras --python-version
 # One lock for both builds of torch: without the mark of the CPU build and the packages that only the CUDA build needs.
 EITHER_TORCH = sed -i -E 's/\+cpu$$//; /^(nvidia-|cuda-|triton==)/d'
 
-.PHONY: help setup demo test lint types compile compile-check bench repro lock lock-check clean
+# The container images. DEVICE is what torch of the image `train` is built for: cpu or cuda.
+IMAGES := data train serve pipeline
+DOCKER ?= docker
+REGISTRY ?= ghcr.io/moon-product-search
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"$$/\1/p' moon/__init__.py)
+DEVICE ?= cpu
+TAG = $(VERSION)$(if $(filter-out cpu,$(DEVICE)),$(if $(filter train,$(1)),-$(DEVICE)))
+# Another base, pip's and uv's settings as secrets of the build, and any flag of docker build, such as --network=host.
+BASE_IMAGE ?=
+PIP_CONF ?=
+UV_CONF ?=
+BUILD_FLAGS ?=
+
+.PHONY: help setup demo test lint types compile compile-check bench soak repro lock lock-check images images-push clean
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -69,6 +82,9 @@ bench: setup ## Run one benchmark: NAME=training
 	@test -f "benchmarks/$(NAME).py" || { echo "error: no benchmarks/$(NAME).py" >&2; exit 2; }
 	python benchmarks/$(NAME).py $(ARGS)
 
+soak: setup ## Load the model server with good, hostile and cancelled requests; ARGS="--seconds 600"
+	python benchmarks/soak.py $(ARGS)
+
 repro: setup ## Run the stages of dvc.yaml that have changed; renders data/ where it is missing
 	@test -d data || (set -x; moon render --out data)
 	dvc repro $(ARGS)
@@ -82,9 +98,31 @@ lock-check: .uv/ready ## Fail where requirements.lock is not what pyproject.toml
 	$(COMPILE_LOCK) -o "$$fresh"; $(EITHER_TORCH) "$$fresh"; \
 	diff -u requirements.lock "$$fresh" || { echo "error: requirements.lock does not match pyproject.toml: run 'make lock'" >&2; exit 1; }
 
+images: $(addprefix image-,$(IMAGES)) ## Build the container images; one of them: make image-serve; see docs/images.md
+
+images-push: images ## Push the images to REGISTRY and write their digests to components/images.yaml
+	$(foreach image,$(IMAGES),$(DOCKER) push "$(REGISTRY)/moon-$(image):$(call TAG,$(image))"; )
+	$(PYTHON) docker/pin.py digests --registry "$(REGISTRY)" --docker "$(DOCKER)" --device "$(DEVICE)"
+	@echo "next: make compile, and commit what has changed"
+
 clean: ## Remove what runs and tools leave behind; keeps data/ and .venv
 	rm -rf runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis dvc_plots
 	find moon components pipelines tests -name __pycache__ -prune -exec rm -rf {} +
+
+# --- images -----------------------------------------------------------------------------------------------------
+
+.PHONY: $(addprefix image-,$(IMAGES))
+$(addprefix image-,$(IMAGES)): image-%: .wheels
+	DOCKER_BUILDKIT=1 $(DOCKER) build $(BUILD_FLAGS) --target $* --tag "$(REGISTRY)/moon-$*:$(call TAG,$*)" \
+		$(if $(BASE_IMAGE),--build-arg BASE_IMAGE="$(BASE_IMAGE)") --build-arg DEVICE="$(if $(filter train,$*),$(DEVICE),cpu)" \
+		$(if $(PIP_CONF),--secret id=pip$(comma)src="$(PIP_CONF)") $(if $(UV_CONF),--secret id=uv$(comma)src="$(UV_CONF)") \
+		--build-arg VERSION="$(VERSION)" --build-arg REVISION="$$(git rev-parse HEAD 2>/dev/null || true)" .
+
+# A build sees no folder but this one: torch for the CPU comes from where pip has it, if that is a folder.
+.PHONY: .wheels
+.wheels:
+	@for folder in $(PIP_FIND_LINKS); do for wheel in "$$folder"/torch-*+cpu-*.whl; do \
+		[[ ! -f "$$wheel" || -e "docker/wheels/$${wheel##*/}" ]] || cp "$$wheel" docker/wheels/; done; done
 
 # --- set-up -----------------------------------------------------------------------------------------------------
 

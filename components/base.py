@@ -18,13 +18,26 @@ from moon import telemetry
 IMAGES = Path(__file__).with_name("images.yaml")
 
 
-def image() -> str:
-    """The image that components run in."""
-    return str(yaml.safe_load(IMAGES.read_text(encoding="utf-8"))["moon"])
+def image(component: str = "") -> str:
+    """The image that a component runs in, or without a name the one that holds what every component needs.
+
+    Raises:
+        ValueError: ``images.yaml`` gives the component no image, or one that it does not name.
+    """
+    named = yaml.safe_load(IMAGES.read_text(encoding="utf-8"))
+    target = named["components"].get(component) if component else "pipeline"
+    if target not in named["images"]:
+        raise ValueError(
+            f"{IMAGES}: component '{component}' has image {target!r}; expected one of {[*named['images']]}"
+        )
+    return str(named["images"][target])
 
 
-def component(function: Callable[..., Any]) -> Any:
-    """Makes a KFP component that installs nothing when it runs and reports no usage."""
-    made = dsl.component(function, base_image=image(), install_kfp_package=False)
+def component(function: Callable[..., Any], **options: Any) -> Any:
+    """Makes a KFP component that installs nothing when it runs and reports no usage; ``options`` are `dsl.component`'s.
+
+    Use `functools.partial` to give options to the decorator.
+    """
+    made = dsl.component(function, base_image=image(function.__name__), install_kfp_package=False, **options)
     made.component_spec.implementation.container.env = dict(telemetry.OFF)
     return made

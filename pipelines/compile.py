@@ -1,7 +1,7 @@
 """Compiles the pipelines for a cluster: ``python -m pipelines.compile [--check]``.
 
-The YAML is committed. ``--check`` compares it, as data, with what the pipelines compile to now. The image is the one
-of ``components/images.yaml``; the variable MOON_IMAGE puts another in its place.
+The YAML is committed. ``--check`` compares it, as data, with what the pipelines compile to now. The images are those
+of ``components/images.yaml``; the variable MOON_IMAGE puts another in their place.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ import yaml
 
 from moon import __version__
 from moon.cli import app, main
+from moon.cli.output import FAILED_INPUT
 from moon.cluster.deployment import DeploymentError
 from moon.config import Params, to_dict
 
@@ -20,8 +21,8 @@ LEAVES = {**{name: one for name, one in COMMANDS.items() if name != "import"}, *
 
 
 def test_there_is_a_command_for_every_step() -> None:
-    steps = "render import fetch validate duplicates regions init mine augment train evaluate compare ablate gate "
-    steps += "register export deploy replay drift report"
+    steps = "render import fetch validate duplicates regions init mine augment train launch evaluate compare ablate "
+    steps += "gate register export deploy canary replay drift report"
     assert set(COMMANDS) == {*steps.split(), "params"}
 
 
@@ -171,3 +172,9 @@ def test_a_model_below_its_gate_is_exit_code_4(tmp_path: Path, capsys: pytest.Ca
 
 def test_stopping_what_does_not_run_is_fine(tmp_path: Path) -> None:
     assert main(["deploy", "--stop", "--out", str(tmp_path)]) == 0
+
+
+def test_deploy_swap_needs_a_running_server(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["deploy", "--swap", "--out", str(tmp_path)]) == FAILED_INPUT
+    assert f"start one with 'moon deploy --out {tmp_path}'" in " ".join(capsys.readouterr().err.split())
+    assert main(["deploy", "--swap", "--stop", "--out", str(tmp_path)]) == FAILED_INPUT

@@ -1,4 +1,4 @@
-"""Copies one version of a catalogue and verifies it."""
+"""Brings one version of a catalogue, from a folder or by DVC, and verifies it."""
 
 from kfp.dsl import Dataset, Output
 
@@ -6,18 +6,25 @@ from components.base import component
 
 
 @component
-def fetch(source: str, version: str, catalog: Output[Dataset]) -> str:
+def fetch(
+    source: str, catalog: Output[Dataset], version: str = "", revision: str = "", path: str = "", remote: str = ""
+) -> str:
     """Gives the rest of the pipeline a verified copy of the data, and its digest.
 
     Args:
-        source: Folder of a catalogue.
+        source: Folder of a catalogue; with path, URL or folder of a Git repository.
+        catalog: The copy; its metadata names the source, the commit, and DVC's MD5 and size.
         version: Digest that the copy must have; empty takes any.
-        catalog: The copy.
+        revision: Commit, tag or branch of the repository; empty is its newest.
+        path: Folder in the repository that DVC tracks.
+        remote: Where DVC's data lies; empty takes MOON_DVC_REMOTE or what the repository names.
     """
     from pathlib import Path
 
     from moon.steps import fetch as step
 
-    result = step.run(source=Path(source), version=version, out=Path(catalog.path))
-    catalog.metadata.update(source=source, digest=result.digest, bytes=result.bytes, files=result.files)
+    place = {"revision": revision, "path": path, "remote": remote}
+    result = step.run(source=source, version=version, **place, out=Path(catalog.path))
+    catalog.metadata.update(source=result.source, revision=result.revision, path=result.path, md5=result.md5)
+    catalog.metadata.update(digest=result.digest, size=result.bytes, files=result.files)
     return str(result.digest)

@@ -15,7 +15,7 @@ import typer
 import yaml
 
 from moon import __version__, telemetry
-from moon.cli import ablate, augment, compare, data, duplicates, export, model, regions, serve
+from moon.cli import ablate, augment, canary, compare, data, duplicates, export, launch, model, regions, serve
 from moon.cli.options import AsJson, Changes, ParamsFile, load
 from moon.cli.output import FAILED_INPUT, FAILED_RUN, error
 from moon.config import to_dict
@@ -29,6 +29,7 @@ EXTRAS: Final = {
         "deepspeed",
         "faiss",
         "kubeflow",
+        "kubernetes",
         "peft",
         "safetensors",
         "simplejpeg",
@@ -53,9 +54,10 @@ app = typer.Typer(
     help="From a catalogue and a purchase log to a served, monitored product-embedding space.\n\n"
     "The whole chain on a drawn catalogue: moon render, validate, regions, init, mine, train, evaluate, gate, "
     "register, deploy, replay, drift, report; each finds the results of the one before under runs/local. Beside it: "
-    "augment (more training pictures), ablate (which parts earn their place), export (to sentence-transformers).",
+    "augment (more training pictures), ablate (which parts earn their place), export (to sentence-transformers), "
+    "launch (training on several machines), canary (a second version on a cluster).",
 )
-_COMMANDS = (data, duplicates, regions, augment, model, ablate, compare, export, serve)
+_COMMANDS = (data, duplicates, regions, augment, model, launch, ablate, compare, export, serve, canary)
 for part in _COMMANDS:
     app.add_typer(part.app)
 

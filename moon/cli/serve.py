@@ -30,6 +30,9 @@ def deploy(
     catalog: CatalogDir = Path("data"),
     regions: RegionsDir = RUNS / "regions",
     out: Out = RUNS / "deploy",
+    swap: Annotated[
+        bool, typer.Option("--swap", help="Give the server that was started into --out a new index while it runs.")
+    ] = False,
     stop: Annotated[bool, typer.Option("--stop", help="Stop the server that was started into --out.")] = False,
     params_file: ParamsFile = None,
     changes: Changes = None,
@@ -39,15 +42,19 @@ def deploy(
 
     Returns when it is ready and has answered a text, a photo and both. It runs on until --stop.
 
-    Example: moon deploy --set serving.http_port=8080; later: moon deploy --stop
+    Example: moon deploy --set serving.http_port=8080; after a change of the catalogue: moon deploy --swap; later:
+    moon deploy --stop
     """
     from moon.steps import deploy as step
 
+    if stop and swap:
+        raise ValueError("give --swap or --stop, not both")
     if stop:
         step.stop(out)
         return
     params = load(params_file, changes)
-    result = step.run(
+    act = step.swap if swap else step.run
+    result = act(
         model=model, catalog=catalog, regions=regions, params=params.serving, regions_params=params.regions, out=out
     )
     show(result, out, as_json)

@@ -7,7 +7,9 @@ reading that module and ``params.yaml`` tells everything that can be set.
 """
 
 from moon.config.fields import ParamsError
+from moon.config.launching import LaunchParams
 from moon.config.parsing import from_dict, from_json, load_params, parse_params, to_dict, to_json
+from moon.config.rollout import PipelineParams
 from moon.config.sections import (
     AugmentParams,
     CatalogParams,
@@ -33,11 +35,13 @@ __all__ = [
     "DuplicatesParams",
     "EvaluationParams",
     "GateParams",
+    "LaunchParams",
     "MiningParams",
     "ModelParams",
     "ObjectivesParams",
     "Params",
     "ParamsError",
+    "PipelineParams",
     "RegionsParams",
     "RenderParams",
     "ServingParams",

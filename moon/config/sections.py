@@ -20,6 +20,8 @@ from moon.config.fields import (
     Seed,
     Share,
 )
+from moon.config.launching import LaunchParams
+from moon.config.rollout import PipelineParams
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -386,26 +388,78 @@ class ServingParams(Section):
     """Texts and photos in one request."""
     max_image_bytes: Count = 10_000_000
     max_image_pixels: Count = 40_000_000
+    image_urls: Annotated[str, OneOf("never", "public", "any")] = "never"
+    """Whether the server fetches pictures by http(s) URL: not at all, from public addresses, or from private ones too.
+    """
+    image_url_seconds: Positive = 5.0
+    """Time for one picture to be fetched."""
+    image_url_fetches: Count = 8
+    """Pictures fetched at once."""
+    header_seconds: Positive = 10.0
+    """Time for the headers of a request to arrive before its connection is closed."""
+    body_seconds: Positive = 30.0
+    """Time for the body of a request to arrive; then 408."""
     max_text_chars: Count = 8192
     max_top_k: Count = 100
+    index: Annotated[str, OneOf("auto", "exact", "approximate")] = "auto"
+    """How products are searched; ``auto`` is exact up to ``exact_products``, approximate above."""
+    exact_products: Count = 10_000
+    index_recall: Share = 0.98
+    """Recall@``max_top_k`` against exact search that an approximate index is tuned to."""
+    index_poll_seconds: NotNegative = 2.0
+    """How often the server looks for a new search artefact; 0 never does."""
+    thumbnail_pixels: Natural = 320
+    """Longest side of the product pictures in the search artefact; 0 keeps none."""
     max_batch_items: Count = 32
     """Items of one forward pass."""
+    max_batch_tokens: Count = 16_384
+    """Tokens of one forward pass, padding included; a longer item is computed alone."""
+    max_padding: Share = 0.5
+    """Most of a forward pass that may be padding; items that differ more in length are computed apart."""
     batch_delay_ms: NotNegative = 5.0
     """Longest wait for further requests that are still being decoded."""
     max_pending_items: Count = 256
     """Items accepted and not yet answered; beyond it the server says 429."""
-    decode_threads: Count = 2
-    """Pictures decoded at once, which bounds the memory of decoded pixels."""
+    max_seconds: Positive = 30.0
+    """Longest that a request may take; its sender may ask for less (``x-request-timeout-ms``)."""
+    decode_processes: Count = 2
+    """Processes that decode pictures, one at a time each, which bounds the memory of decoded pixels."""
+    decode_seconds: Positive = 10.0
+    """Longest that one picture may take to decode; the process that does not finish is replaced."""
+    cache_mb: Natural = 64
+    """Memory for the answers to recent texts and photos; 0 keeps none."""
+    precision: Annotated[str, OneOf("fp32", "bf16", "int8")] = "fp32"
+    """Number format of the forward pass; ``int8`` quantises linear layers as they run, on the CPU."""
     threads: Count = 1
     """CPU threads of a forward pass; more pay off only for a large model on cores that nobody else uses."""
+    liveness_seconds: Positive = 30.0
+    """The server says that it is not alive when a forward pass takes longer than this."""
+    drain_seconds: NotNegative = 1.0
+    """Time after SIGTERM in which the server says that it is not ready, before it closes its ports."""
     grace_seconds: Natural = 5
-    """Time for running requests to finish after SIGTERM."""
+    """Time for running requests to finish after that."""
     startup_seconds: Positive = 120.0
-    image: str = "ghcr.io/moon-product-search/moon-python:0.1.0"
+    image: str = "ghcr.io/moon-product-search/moon-serve:0.1.0"
     """Container image of the cluster form."""
     namespace: str = "moon"
     storage_uri: str = ""
-    """Model storage of the cluster form, such as ``s3://bucket/model``; empty: the local checkpoint."""
+    """Model storage of the cluster form, such as ``s3://bucket/moon/{version}``; empty: the local checkpoint."""
+    artefact_claim: str = ""
+    """PersistentVolumeClaim with the search artefacts, one folder a version; empty: the cluster form only embeds."""
+    min_replicas: Count = 1
+    """Pods of the cluster form that always run."""
+    max_replicas: Count = 3
+    """Pods of the cluster form under load."""
+    priority_class: str = ""
+    """PriorityClass of its pods, such as ``moon-serving``; empty: the cluster's default."""
+    canary_percent: Annotated[int, Limits(1, 100)] = 10
+    """Share of the requests that a canary gets."""
+    canary_min_items: Count = 1000
+    """Items that a canary must have answered before it is judged."""
+    canary_max_failures: Share = 0.001
+    """How much larger its share of failed items may be than the stable version's."""
+    canary_max_slowdown: Positive = 1.5
+    """How many times the stable version's mean time an item may take."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -423,6 +477,9 @@ class DriftParams(Section):
     """Shuffles behind every p-value; the smallest one that can be had is 1 / (permutations + 1)."""
     retrain_auc: Share = 0.65
     """Embeddings that drifted ask for training where a classifier tells the windows apart with this AUC."""
+    min_effect: Share = 0.02
+    """A smaller effect is no drift, however certain: KS distance, Cramér's V, or 2 AUC - 1. It matters in windows of
+    many rows."""
     min_rows: Annotated[int, Limits(2)] = 50
     """A window with fewer rows is not tested."""
     evidently_rows: Count = 200
@@ -443,6 +500,8 @@ class Params:
     augment: AugmentParams = field(default_factory=AugmentParams)
     objectives: ObjectivesParams = field(default_factory=ObjectivesParams)
     training: TrainingParams = field(default_factory=TrainingParams)
+    launch: LaunchParams = field(default_factory=LaunchParams)
+    pipeline: PipelineParams = field(default_factory=PipelineParams)
     evaluation: EvaluationParams = field(default_factory=EvaluationParams)
     gate: GateParams = field(default_factory=GateParams)
     serving: ServingParams = field(default_factory=ServingParams)

@@ -175,7 +175,7 @@ class MoonProcessor(ProcessorMixin):
         """Tokens of each picture, without those around it."""
         for group, _, pixels in self._groups(image_sizes, crop_sizes):
             for size in group:
-                width, height = self._size(size, pixels)
+                width, height = self.fitted_size(size, pixels)
                 yield width * height // self._side**2
 
     def collate(self, encoded: Sequence[Encoded]) -> dict[str, Tensor]:
@@ -231,7 +231,7 @@ class MoonProcessor(ProcessorMixin):
             groups.append((crops[: self.max_images], TokenType.CROP, self.crop_pixels))
         return groups
 
-    def _size(self, size: tuple[int, int], pixels: int) -> tuple[int, int]:
+    def fitted_size(self, size: tuple[int, int], pixels: int) -> tuple[int, int]:
         """Width and height within a pixel budget, multiples of the merged patch."""
         width, height = size
         thinnest = -(-max(size) // min(_MAX_ASPECT, pixels // self._side**2))
@@ -246,7 +246,7 @@ class MoonProcessor(ProcessorMixin):
 
     def _resize(self, picture: AnyPicture, pixels: int) -> NDArray[np.uint8]:
         """The picture within its pixel budget."""
-        return render(picture, self._size(picture.size, pixels), self.resize)
+        return render(picture, self.fitted_size(picture.size, pixels), self.resize)
 
     def _patches(self, pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """(N, H, W, 3) to (N patches, values): patches in Qwen-VL's order, each row by row."""

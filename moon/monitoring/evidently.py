@@ -19,8 +19,8 @@ def write_evidently(path: Path, reference: pa.Table, window: pa.Table, rows: int
     """Writes Evidently's HTML: its data-drift preset over the inputs and its domain classifier over the embeddings.
 
     Each window enters with at most ``rows`` rows, evenly spread over it, and the embeddings with their leading
-    principal components, because the report's time grows faster than either. Embeddings of different models are not
-    comparable and are left out.
+    principal components, because the report's time grows faster than either. Requests without an
+    embedding are left out where others have one, and embeddings of different models, which cannot be compared.
 
     Raises:
         ValueError: ``rows`` is too small.
@@ -32,10 +32,11 @@ def write_evidently(path: Path, reference: pa.Table, window: pa.Table, rows: int
     from evidently.metrics import EmbeddingsDrift
     from evidently.presets import DataDriftPreset
 
-    sampled = [_spread(table, rows) for table in (reference, window)]
-    vectors = [windows.embeddings(table) for table in sampled]
-    comparable = reference["model_revision"].unique() == window["model_revision"].unique()
-    components = _components(vectors) if comparable else [values[:, :0] for values in vectors]
+    embedded = all(len(windows.embeddings(table)[1]) for table in (reference, window))
+    sampled = [_spread(_embedded(table) if embedded else table, rows) for table in (reference, window)]
+    vectors = [windows.embeddings(table)[0] for table in sampled]
+    comparable = embedded and len(windows.revisions(reference, window)) < 2
+    components = _components(vectors) if comparable else [np.zeros((len(table), 0)) for table in sampled]
     numbers = [name for name in windows.SCALARS if all(_varies(table[name]) for table in sampled)]
     names = [f"component_{index}" for index in range(components[0].shape[1])]
     definition = DataDefinition(
@@ -55,6 +56,10 @@ def write_evidently(path: Path, reference: pa.Table, window: pa.Table, rows: int
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecations inside Evidently and its plots
         report.run(datasets[1], datasets[0]).save_html(str(path))
+
+
+def _embedded(table: pa.Table) -> pa.Table:
+    return table.take(windows.embeddings(table)[1])
 
 
 def _spread(table: pa.Table, rows: int) -> pa.Table:

@@ -29,7 +29,7 @@ def cramers_v(names: Sequence[str | None], labels: np.ndarray) -> float:
 def _onehot(names: Sequence[str | None]) -> np.ndarray:
     known = sorted({name for name in names if name is not None})
     columns = {name: column for column, name in enumerate(known)}
-    onehot_NC = np.zeros((len(names), len(known)))
+    onehot_NC = np.zeros((len(names), len(known)), dtype=np.float32)
     for row, name in enumerate(names):
         if name is not None:
             onehot_NC[row, columns[name]] = 1.0
@@ -37,9 +37,9 @@ def _onehot(names: Sequence[str | None]) -> np.ndarray:
 
 
 def _chi_square(onehot_NC: np.ndarray, labels_NB: np.ndarray) -> np.ndarray:
-    counts_C1 = onehot_NC.sum(axis=0)[:, None]
+    counts_C1 = onehot_NC.sum(axis=0, dtype=np.float64)[:, None]
     total = counts_C1.sum()
-    ones_CB = onehot_NC.T @ labels_NB
+    ones_CB = (onehot_NC.T @ labels_NB).astype(np.float64)
     share_B = ones_CB.sum(axis=0) / max(total, 1.0)
     spread_B = share_B * (1 - share_B)
     deviation_B = ((ones_CB - counts_C1 * share_B) ** 2 / np.maximum(counts_C1, 1.0)).sum(axis=0)

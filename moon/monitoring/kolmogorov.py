@@ -45,9 +45,9 @@ def _gap(labels_NB: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarra
     With k rows up to a value, b of them of label 1: b / n1 - (k - b) / n0 = (b - k n1 / n) / (n0 n1 / n).
     """
     count = max(len(labels_NB), 1)
-    ones_B = labels_NB.sum(axis=0)
+    ones_B = labels_NB.sum(axis=0, dtype=np.float64)
     spread_B = ones_B * (count - ones_B) / count
-    excess_EB = np.cumsum(labels_NB, axis=0)[ends]
+    excess_EB = np.cumsum(labels_NB, axis=0, dtype=np.float64)[ends]
     excess_EB -= (ends[:, None] + 1) * (ones_B / count)
     largest_B = np.abs(excess_EB, out=excess_EB).max(axis=0, initial=0.0)
     return np.asarray(largest_B / np.where(spread_B > 0, spread_B, 1.0)), spread_B

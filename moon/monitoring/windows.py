@@ -15,6 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from moon.monitoring.language import guess_language
+
 MODALITIES: Final = ("text", "image", "both")
 SCALARS: Final = (
     "text_length",
@@ -27,10 +29,13 @@ SCALARS: Final = (
     "top_score",
 )
 """Columns compared as numbers; null where a request has no text, no picture or no answer."""
-ANSWERS: Final = ("top_score", "top_category", "embedding")
-"""Columns that the model makes: comparable only under one model revision."""
-SCHEMA_VERSION: Final = "1"
+NAMES: Final = ("modality", "language", "category", "top_category")
+"""Columns compared by how often each name comes; of a category path, its first level."""
+ANSWERS: Final = ("top_score", "top_category", "hubness", "embedding")
+"""Columns and tests of what the model makes: comparable only under one model revision."""
+SCHEMA_VERSION: Final = "2"
 
+_PATHS: Final = ("category", "top_category")
 _VERSION_KEY: Final = b"moon.window_version"
 _LUMA_SIDE: Final = 128
 """Pictures are measured at this longer side, so that sharpness does not follow the resolution."""
@@ -46,6 +51,8 @@ def window_schema(dim: int) -> pa.Schema:
         [
             ("timestamp", pa.timestamp("us", tz="UTC")),
             ("modality", pa.string()),
+            ("language", pa.string()),
+            ("category", pa.list_(pa.string())),
             ("text_length", pa.int32()),
             ("text_words", pa.int32()),
             ("image_width", pa.int32()),
@@ -54,6 +61,7 @@ def window_schema(dim: int) -> pa.Schema:
             ("contrast", pa.float32()),
             ("sharpness", pa.float32()),
             ("top_score", pa.float32()),
+            ("top_product", pa.string()),
             ("top_category", pa.list_(pa.string())),
             ("latency_ms", pa.float32()),
             ("embedding", pa.list_(pa.float32(), dim)),
@@ -80,7 +88,7 @@ def describe(text: str | None, image: Image.Image | None) -> dict[str, Any]:
         raise ValueError("a request needs a text, an image or both; got neither")
     row: dict[str, Any] = {"modality": "both" if text is not None and image is not None else "text"}
     if text is not None:
-        row |= {"text_length": len(text), "text_words": len(text.split())}
+        row |= {"text_length": len(text), "text_words": len(text.split()), "language": guess_language(text)}
     if image is not None:
         luma = _luma(image)
         row |= {
@@ -148,20 +156,35 @@ def dimension(window: pa.Table) -> int:
     return int(window.schema.field(index).type.list_size)
 
 
-def embeddings(window: pa.Table) -> np.ndarray:
-    """The embeddings as float64 [rows, dim], L2-normalised.
+def embeddings(window: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+    """The embeddings that a window holds.
+
+    Returns:
+        float32 [K, dim], L2-normalised, and the positions [K] of their rows; a row has none where the server was not
+        asked for it.
 
     Raises:
-        WindowError: a vector is null, zero or not finite.
+        WindowError: a vector is zero or not finite.
     """
     column = window.column("embedding").combine_chunks()
-    if column.null_count:
-        raise WindowError(f"{column.null_count} rows have no embedding; a failed request is no row of a window")
-    vectors = np.asarray(column.flatten(), dtype=np.float64).reshape(len(window), -1)
+    rows = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
+    flat = column.drop_null().flatten().to_numpy(zero_copy_only=False)
+    vectors = flat.astype(np.float32, copy=False).reshape(len(rows), dimension(window))
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     if not (np.isfinite(lengths).all() and (lengths > 0).all()):
         raise WindowError("embeddings must be finite and not zero")
-    return np.asarray(vectors / lengths)
+    return np.asarray(vectors / lengths), rows
+
+
+def revisions(*tables: pa.Table) -> list[str]:
+    """The model revisions that the rows name, sorted; some protocols name none."""
+    return sorted({str(name) for table in tables for name in table["model_revision"].drop_null().unique().to_pylist()})
+
+
+def first_levels(window: pa.Table, name: str) -> list[str | None]:
+    """A column of names; of a category path its first level, so that a window has rows for each name."""
+    values = window[name].to_pylist()
+    return [value[0] if value else None for value in values] if name in _PATHS else list(values)
 
 
 def _luma(image: Image.Image) -> np.ndarray:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import kserve
 from kserve import InferRequest, InferResponse
 
-from moon.serving import oip
+from moon.serving import deadline, oip
 from moon.serving.engine import Engine
 from moon.serving.errors import RequestError
 from moon.serving.query import Query
@@ -33,15 +34,15 @@ class MoonPredictor(kserve.Model):
         return True
 
     async def healthy(self) -> bool:
-        """Whether the model's thread can answer."""
-        return bool(self.ready) and self._engine.alive
+        """Whether it takes requests."""
+        return bool(self.ready) and self._engine.ready
 
     def get_input_types(self) -> list[dict[str, Any]]:
         """Metadata of the V2 inputs."""
         return oip.input_types()
 
     def get_output_types(self) -> list[dict[str, Any]]:
-        """Metadata of the V2 output."""
+        """Metadata of the V2 outputs."""
         return oip.output_types(self._engine.dim)
 
     async def predict(
@@ -57,14 +58,25 @@ class MoonPredictor(kserve.Model):
             Overloaded: the queue is full.
         """
         if isinstance(payload, InferRequest):
-            route = "grpc" if payload.from_grpc else "v2"
-            embedded = await self._engine.embed(oip.queries(payload), route)
-            return oip.response(payload, embedded.vectors, self._engine.revision)
+            return await self._infer(payload, headers or {})
         if isinstance(payload, bytes):
             raise RequestError("the body is not JSON; expected content-type application/json", code="bad_json")
         queries = [_query(one) for one in check(payload, PredictBody).instances]
         embedded = await self._engine.embed(queries, "v1")
-        return {"predictions": embedded.vectors.tolist(), "model_version": self._engine.revision}
+        rows = zip(embedded.vectors.tolist(), embedded.errors, strict=True)
+        predictions = [{"error": error.reason, "code": error.code} if error else vector for vector, error in rows]
+        return {"predictions": predictions, "model_version": self._engine.revision}
+
+    async def _infer(self, request: InferRequest, headers: Mapping[str, str]) -> InferResponse:
+        """Answers a V2 request; over gRPC nobody has started its clock yet."""
+        if request.from_grpc:
+            deadline.begin(headers.get(deadline.HEADER))
+        names = oip.requested(request)
+        dimensions = oip.dimensions(request, self._engine.dim)
+        queries = oip.queries(request)
+        embedded = await self._engine.embed(queries, "grpc" if request.from_grpc else "v2")
+        tensors = oip.outputs(embedded, [query.view for query in queries], names, dimensions)
+        return oip.response(request, tensors, self._engine.revision)
 
     async def explain(self, payload: Any, headers: dict[str, str] | None = None) -> dict[str, Any]:
         """Refused: the model has no explainer."""

@@ -1,4 +1,4 @@
-"""One row of a request: checked, decoded, its core region found, and turned into the model's sequence.
+"""One row of a request: checked, and turned into the model's sequence.
 
 A photo goes the way of a catalogue picture: decode, core region, crop beside the original.
 """
@@ -8,19 +8,22 @@ from __future__ import annotations
 import base64
 import binascii
 import copy
+import hashlib
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
-from moon.config import RegionsParams, ServingParams
+from moon.config import ServingParams
 from moon.model import Item, MoonProcessor, View
 from moon.model.processing import Encoded
 from moon.serving.errors import RequestError
 from moon.vision.boxes import Box
 from moon.vision.decode import ImageError
-from moon.vision.detectors import core_region, crop_pixels
-from moon.vision.resize import Picture
+from moon.vision.resize import Picture, Size
 
 
 @dataclass(frozen=True)
@@ -50,12 +53,20 @@ class Region:
     height: int
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """A query ready for the model."""
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """A query whose limits are checked and whose length is known, before any pixel is decoded."""
 
-    encoded: Encoded
-    region: Region | None
+    query: Query
+    text: str | None
+    photo: bytes
+    """The encoded photo; empty where there is none."""
+    key: bytes
+    """Name of its content."""
+    tokens: int
+    """Tokens that the model will read: those of the text, and about those of the photo, from its header."""
+    encoded: Encoded | None
+    """The sequence, where there is no photo to wait for."""
 
 
 class QueryReader:
@@ -64,55 +75,75 @@ class QueryReader:
     Args:
         processor: the model's processor, copied for each thread because its tokenizer is not thread-safe.
         params: the limits.
-        regions: the detector's parameters, the same as for the catalogue.
+        revision: of the model.
     """
 
-    def __init__(self, processor: MoonProcessor, params: ServingParams, regions: RegionsParams) -> None:
-        self._template, self._params, self._regions = processor, params, regions
+    def __init__(self, processor: MoonProcessor, params: ServingParams, revision: str) -> None:
+        self._template, self._params, self._revision = processor, params, revision
         self._local = threading.local()
 
-    def read(self, query: Query) -> Prepared:
-        """Decodes and encodes one query.
+    def open(self, query: Query) -> Opened:
+        """Checks one query against the limits.
 
         Raises:
             RequestError: it is empty, over a limit, or holds no readable picture; the message does not name the row.
         """
-        text = query.text
-        if not text.strip() and not query.image:
+        text: str | None = query.text if query.text.strip() else None
+        if text is None and not query.image:
             raise RequestError("needs a text or an image, got neither", code="empty")
-        if len(text) > self._params.max_text_chars:
-            reason = f"text has {len(text)} characters, the limit is {self._params.max_text_chars}"
+        if len(query.text) > self._params.max_text_chars:
+            reason = f"text has {len(query.text)} characters, the limit is {self._params.max_text_chars}"
             raise RequestError(reason, code="text_too_long")
-        item, region = Item(title=text if text.strip() else None), None
+        photo = image_bytes(query.image) if query.image else b""
+        key = content_key(self._revision, text or "", photo)
         if query.image:
-            item, region = self._with_photo(item.title, image_bytes(query.image))
+            sizes = [self._photo_size(photo)]
+            tokens = self._processor().length(Item(title=text), sizes, sizes)
+            return Opened(query=query, text=text, photo=photo, key=key, tokens=tokens, encoded=None)
         try:
-            encoded = self._processor().encode(item)
-        except ValueError as error:  # neither a text nor a picture
-            raise RequestError(str(error), code="cannot_encode") from error
-        if not len(encoded):
-            raise RequestError("text holds nothing that the model reads", code="empty")
-        return Prepared(encoded, region)
+            encoded = self._processor().encode(Item(title=text))
+        except ValueError:
+            raise RequestError("text holds nothing that the model reads", code="empty") from None
+        return Opened(query=query, text=text, photo=b"", key=key, tokens=len(encoded), encoded=encoded)
 
-    def _with_photo(self, text: str | None, data: bytes) -> tuple[Item, Region]:
+    def fit(self, photo: Size, crop: Size) -> tuple[Size, Size | None]:
+        """The (width, height) that the model reads of a photo and of its core crop; None where it reads no crop."""
+        processor = self._template
+        part = processor.fitted_size(crop, processor.crop_pixels) if processor.crop_pixels else None
+        return processor.fitted_size(photo, processor.image_pixels), part
+
+    def encode(self, opened: Opened, pictures: Sequence[NDArray[np.uint8]]) -> Encoded:
+        """The sequence of a query with a photo.
+
+        Args:
+            opened: the query.
+            pictures: the photo and, where the model reads it, its core crop, at the sizes of `fit`.
+        """
+        image, crop = ([Image.fromarray(one) for one in part] for part in (pictures[:1], pictures[1:]))
+        return self._processor().encode(Item(title=opened.text, images=tuple(image), crops=tuple(crop)))
+
+    def _photo_size(self, data: bytes) -> Size:
         if len(data) > self._params.max_image_bytes:
             reason = f"image has {len(data)} bytes, the limit is {self._params.max_image_bytes}"
             raise RequestError(reason, code="too_many_bytes")
         try:
-            photo = Picture(data, max_pixels=self._params.max_image_pixels)
-            found = core_region(photo.image(), self._regions)
+            return Picture(data, max_pixels=self._params.max_image_pixels).size
         except ImageError as error:
             raise RequestError(f"image: {error}", code=error.reason) from error
-        box = Box(*np.asarray(found.box, np.float32).tolist())  # as the catalogue's regions are stored
-        item = Item(title=text, images=(photo,), crops=(photo.crop(crop_pixels(photo.size, box)),))
-        width, height = photo.size
-        return item, Region(box=box, detector=found.detector, score=found.score, width=width, height=height)
 
     def _processor(self) -> MoonProcessor:
         if not hasattr(self._local, "processor"):
             self._local.processor = copy.deepcopy(self._template)
         processor: MoonProcessor = self._local.processor
         return processor
+
+
+def content_key(revision: str, text: str, image: bytes) -> bytes:
+    """A name of an item: the same content and model give the same, anything else another."""
+    parts = hashlib.sha256(f"{revision} {len(text)} {len(image)} ".encode())
+    parts.update(text.encode())
+    parts.update(image)
+    return parts.digest()
 
 
 def image_bytes(value: bytes | str) -> bytes:

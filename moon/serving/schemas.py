@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 import orjson
 from fastapi import Request
@@ -35,12 +35,21 @@ class ImageUrl(Strict):
     detail: str | None = None
 
 
-class ContentPart(Strict):
-    """One part of a message."""
+class TextPart(Strict):
+    """A text of a message."""
 
-    type: Literal["text", "image_url"]
-    text: str | None = None
-    image_url: ImageUrl | None = None
+    type: Literal["text"]
+    text: str
+
+
+class ImagePart(Strict):
+    """A picture of a message: a ``data:`` URL, or one of the web where the server allows it."""
+
+    type: Literal["image_url"]
+    image_url: ImageUrl
+
+
+ContentPart: TypeAlias = Annotated[TextPart | ImagePart, Field(discriminator="type")]
 
 
 class Message(Strict):
@@ -57,7 +66,8 @@ class EmbeddingsRequest(Strict):
     input: str | InputItem | list[str | InputItem] | None = None
     messages: list[Message] | None = None
     encoding_format: Literal["float", "base64"] = "float"
-    dimensions: int | None = None
+    dimensions: int | None = Field(default=None, ge=1)
+    """Length of a Matryoshka prefix."""
     user: str | None = None
 
 
@@ -80,28 +90,56 @@ class SearchRequest(Strict):
     return_embedding: bool = False
 
 
+class TensorParameters(Strict):
+    """Parameters of an input tensor."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    binary_data_size: int | None = None
+    """Bytes of this tensor behind the JSON part."""
+
+
 class Tensor(Strict):
     """An input tensor of the Open Inference Protocol."""
 
     name: str
     shape: list[int]
     datatype: str
-    parameters: dict[str, Any] = {}
+    parameters: TensorParameters = TensorParameters()
     data: list[Any] | None = None
+
+
+class OutputParameters(Strict):
+    """Parameters of an output asked for."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    binary_data: bool | None = None
+    """Whether it comes as bytes behind the JSON part; unset: as the request's ``binary_data_output`` says."""
 
 
 class RequestedTensor(Strict):
     """An output asked for."""
 
     name: str
-    parameters: dict[str, Any] = {}
+    parameters: OutputParameters = OutputParameters()
+
+
+class InferParameters(Strict):
+    """Parameters of an inference request; those of other models and servers are let through."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    binary_data_output: bool = False
+    dimensions: int | None = Field(default=None, ge=1)
+    """Length of a Matryoshka prefix."""
 
 
 class InferBody(Strict):
     """Body, or its JSON part, of ``POST /v2/models/{name}/infer``."""
 
     id: str | None = None
-    parameters: dict[str, Any] = {}
+    parameters: InferParameters = InferParameters()
     inputs: list[Tensor]
     outputs: list[RequestedTensor] | None = None
 
@@ -154,8 +192,9 @@ async def read_body(request: Request, kind: type[Body]) -> Body:
 
 
 def openapi_body(kind: type[BaseModel]) -> dict[str, Any]:
-    """What a route that reads its own body says of it in the OpenAPI document."""
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": kind.model_json_schema()}}}}
+    """What a route that reads its own body says of it in the OpenAPI document; see `moon.serving.openapi`."""
+    schema = kind.model_json_schema(ref_template="#/components/schemas/{model}")
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
 def json_response(content: Any) -> Response:

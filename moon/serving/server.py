@@ -8,21 +8,29 @@ Every flag of KServe's model server works too. It is ready when the port opens: 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+import kserve
 import torch
 import transformers
 from fastapi.exceptions import FastAPIDeprecationWarning
-from kserve import ModelServer, model_server
+from kserve import model_server
 
 from moon.config import ServingParams, from_json
 from moon.model import Embedder
-from moon.serving import artefact, routes
-from moon.serving.artefact import ProductSearch, Settings
+from moon.serving import artefact, lineage, precision, routes, tracing
+from moon.serving.artefact import Settings
 from moon.serving.engine import Engine
+from moon.serving.host import Server
+from moon.serving.hot_swap import LiveSearch, located
 from moon.serving.predictor import MoonPredictor
+from moon.serving.remote_images import engine_kind
+from moon.serving.search_predictor import SearchPredictor
 
 logger = logging.getLogger("moon.serving")
 
@@ -35,52 +43,74 @@ def main() -> int:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     warnings.simplefilter("ignore", FastAPIDeprecationWarning)  # KServe's own routes
     transformers.utils.logging.disable_progress_bar()
-    folder = Path(arguments.artefact_dir) if arguments.artefact_dir else None
-    try:
-        serving = from_json(ServingParams, arguments.serving_params)
-        settings = artefact.read_settings(folder) if folder else Settings(serving=serving)
-        torch.set_num_threads(settings.serving.threads)
-        embedder = Embedder.load(Path(arguments.model_dir))
-        products = ProductSearch.load(folder, embedder.revision, embedder.dim) if folder else None
-        engine = Engine(embedder, settings.serving, settings.regions)
-        predictor = MoonPredictor(settings.serving.model_name, engine)
-        predictor.load()
-    except (ValueError, OSError, RuntimeError) as error:
-        logger.error("cannot start: %s", error)
-        return 1
-    _serve(arguments, settings, engine, predictor, products)
+    with contextlib.ExitStack() as open_things:
+        try:
+            loaded = _load(arguments, open_things)
+        except (ValueError, OSError, RuntimeError) as error:
+            logger.error("cannot start: %s", error)
+            return 1
+        _serve(arguments, loaded)
+    logger.info("stopped")
     return 0
 
 
-def _serve(
-    arguments: argparse.Namespace,
-    settings: Settings,
-    engine: Engine,
-    predictor: MoonPredictor,
-    products: ProductSearch | None,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class _Loaded:
+    """What is served."""
+
+    engine: Engine
+    live: LiveSearch | None
+    models: list[kserve.Model]
+    lineage: Mapping[str, str]
+
+
+def _load(arguments: argparse.Namespace, open_things: contextlib.ExitStack) -> _Loaded:
+    """Loads the model and the products, warms up, and notes what is to be closed at the end.
+
+    Raises:
+        ValueError, OSError, RuntimeError: with one line that says why this cannot be served.
+    """
+    if tracing.setup():
+        open_things.callback(tracing.shutdown)
+    model = Path(arguments.model_dir)
+    folder = Path(arguments.artefact_dir) if arguments.artefact_dir else None
+    serving = from_json(ServingParams, arguments.serving_params)
+    settings = artefact.read_settings(located(folder)) if folder else Settings(serving=serving)
+    params = settings.serving
+    torch.set_num_threads(params.threads)
+    facts = lineage.read(model)
+    embedder = Embedder.load(model)
+    precision.apply(embedder, params.precision)
+    live = LiveSearch(folder, embedder.revision, embedder.dim, params.index_poll_seconds) if folder else None
+    engine = engine_kind(params)(embedder, params, settings.regions, settings.centroids)
+    open_things.callback(engine.close)
+    models: list[kserve.Model] = [MoonPredictor(params.model_name, engine)]
+    if live:
+        models.append(SearchPredictor(f"{params.model_name}-search", engine, live))
+        live.start()
+        open_things.callback(live.close)
+    for one in models:
+        one.load()
+    return _Loaded(engine=engine, live=live, models=models, lineage=facts)
+
+
+def _serve(arguments: argparse.Namespace, loaded: _Loaded) -> None:
+    """Answers until SIGTERM."""
+    engine, live = loaded.engine, loaded.live
     # KServe takes the size of gRPC messages from its own parsed flags alone.
-    model_server.args.grpc_max_receive_message_length = settings.serving.max_body_bytes
+    model_server.args.grpc_max_receive_message_length = engine.params.max_body_bytes
     model_server.args.configure_logging = False
-    server = ModelServer(
-        http_port=arguments.http_port,
-        grpc_port=arguments.grpc_port,
-        workers=1,
-        enable_latency_logging=False,
-        grace_period=settings.serving.grace_seconds,
-    )
-    routes.install(model_server.app, server.dataplane, engine, products)
+    server = Server(engine.params, arguments.http_port, arguments.grpc_port)
+    routes.install(model_server.app, server.dataplane, engine, live, loaded.lineage)
     logger.info(
         "model %s revision %s, %d products, http port %d, grpc port %d",
-        predictor.name,
+        engine.params.model_name,
         engine.revision,
-        len(products) if products else 0,
+        len(live.current) if live else 0,
         arguments.http_port,
         arguments.grpc_port,
     )
-    server.start([predictor])
-    engine.close()
-    logger.info("stopped")
+    server.start(loaded.models)
 
 
 def _arguments() -> argparse.Namespace:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from moon.steps import outcome
 
 if TYPE_CHECKING:
     from moon.items import ItemSource
-    from moon.model import Embedder
+    from moon.serving.artefact import Settings
     from moon.serving.client import Client
 
 ARTEFACT, SERVER = "artefact", "server"
@@ -27,6 +28,7 @@ ARTEFACT, SERVER = "artefact", "server"
 _TOP: Final = 5
 _TOLERANCE: Final = 1e-4
 """How far embeddings of one input may differ between protocols."""
+_POLL_SECONDS: Final = 0.1
 _ENVIRONMENT: Final = {**telemetry.OFF, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 
@@ -41,8 +43,28 @@ class DeployResult:
     ready_seconds: float
     products: int
     """Products in its index."""
+    index_revision: str
+    """Name of the index's content."""
+    index: str
+    """Kind of index, exact or approximate."""
+    index_recall: float
+    """Recall of the index against exact search."""
     answers: dict[str, dict[str, Any]]
     """text, image and both -> the query, its top 5, the latencies, and the agreement between protocols."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SwapResult:
+    """The new index of a running server."""
+
+    url: str
+    model_revision: str
+    products: int
+    index_revision: str
+    index: str
+    index_recall: float
+    swap_seconds: float
+    """From written to served."""
 
 
 def run(
@@ -71,20 +93,21 @@ def run(
     """
     from moon.items import ItemSource
     from moon.model import Embedder
+    from moon.serving.building import build
     from moon.serving.client import Client
 
     stop(out)
     embedder = Embedder.load(model)
     source = ItemSource(catalog, regions, embedder.processor.max_images)
-    products = _write_artefact(embedder, source, params, regions_params, out / ARTEFACT)
-    questions = _questions(source, catalog)
+    purchases = _purchases(source, catalog)
+    settings = build(embedder, source, purchases, params, regions_params, out / ARTEFACT)
     deployment = LocalDeployment(out / SERVER)
     endpoint = _endpoint(params)
     try:
         pid = deployment.start(_command(model, out / ARTEFACT, endpoint), endpoint, {**os.environ, **_ENVIRONMENT})
         seconds = deployment.wait_ready(params.startup_seconds)
         with Client(endpoint.url, endpoint.grpc_url, params.model_name) as client:
-            answers = {kind: _ask(client, Catalog.open(catalog), row) for kind, row in questions.items()}
+            answers = {kind: _ask(client, Catalog.open(catalog), row) for kind, row in _questions(purchases).items()}
     except BaseException:
         deployment.stop()
         raise
@@ -96,10 +119,61 @@ def run(
             pid=pid,
             model_revision=embedder.revision,
             ready_seconds=seconds,
-            products=products,
             answers=answers,
+            **_index(settings, source),
         ),
     )
+
+
+def swap(
+    *,
+    model: Path,
+    catalog: Path,
+    regions: Path,
+    params: ServingParams,
+    regions_params: RegionsParams,
+    out: Path,
+) -> SwapResult:
+    """Builds the search artefact anew for the running server, which changes over to it between two requests.
+
+    Args:
+        model: folder of the model that the server runs.
+        catalog: catalogue folder whose products become searchable.
+        regions: output of the regions step.
+        params: kind of index and size of pictures; the server keeps the limits that it was started with.
+        regions_params: the detector's parameters.
+        out: where `run` started the server.
+
+    Raises:
+        ValueError: no server runs there, it does not look for new artefacts, or it runs another model.
+        RuntimeError: the server did not take the artefact in time, and goes on with the old one.
+    """
+    deployment = LocalDeployment(out / SERVER)
+    if (endpoint := deployment.endpoint()) is None:
+        raise ValueError(f"no server runs in {out}: start one with 'moon deploy --out {out}'")
+    from moon.items import ItemSource
+    from moon.model import Embedder
+    from moon.serving import artefact
+    from moon.serving.building import build
+    from moon.serving.client import Client
+
+    before = artefact.read_settings(out / ARTEFACT)
+    if not before.serving.index_poll_seconds:
+        raise ValueError("the server was started with serving.index_poll_seconds=0 and looks for no new artefact")
+    embedder = Embedder.load(model)
+    if embedder.revision != before.model_revision:
+        raise ValueError(
+            f"the server in {out} runs model {before.model_revision}, {model} is {embedder.revision}; run 'moon deploy'"
+        )
+    known = outcome.read(out, "products", "index_revision")
+    source = ItemSource(catalog, regions, embedder.processor.max_images)
+    purchases = _purchases(source, catalog)
+    settings = build(embedder, source, purchases, params, regions_params, out / ARTEFACT)
+    with Client(endpoint.url, endpoint.grpc_url, before.serving.model_name) as client:
+        seconds = _wait_swapped(client, settings.index_revision, params.startup_seconds, deployment.log)
+    index = _index(settings, source)
+    outcome.save(out, DeployResult(**{**known, **index}))
+    return SwapResult(url=endpoint.url, model_revision=embedder.revision, swap_seconds=seconds, **index)
 
 
 def stop(out: Path) -> bool:
@@ -107,17 +181,14 @@ def stop(out: Path) -> bool:
     return LocalDeployment(out / SERVER).stop()
 
 
-def _write_artefact(
-    embedder: Embedder, source: ItemSource, params: ServingParams, regions: RegionsParams, folder: Path
-) -> int:
-    """Embeds every product and writes the artefact; returns how many there are."""
-    from moon.serving import artefact
-
-    ids = sorted(source.products)
-    vectors_ND = embedder.embed(map(source.product, ids), progress="embedding products")
-    settings = artefact.Settings(model_revision=embedder.revision, serving=params, regions=regions)
-    artefact.write(folder, settings, [source.products[product_id] for product_id in ids], vectors_ND)
-    return len(ids)
+def _index(settings: Settings, source: ItemSource) -> dict[str, Any]:
+    """What results say of an index."""
+    return {
+        "products": len(source.products),
+        "index_revision": settings.index_revision,
+        "index": settings.index,
+        "index_recall": settings.index_recall,
+    }
 
 
 def _endpoint(params: ServingParams) -> Endpoint:
@@ -132,14 +203,27 @@ def _command(model: Path, artefact: Path, endpoint: Endpoint) -> list[str]:
     return [sys.executable, "-m", "moon.serving", *folders, *ports]
 
 
-def _questions(source: ItemSource, catalog: Path) -> dict[str, dict[str, Any]]:
-    """The first query of each kind by id, held-out ones before those the model was trained on."""
-    found: dict[str, dict[str, Any]] = {}
-    for split in ("test", "val", "train"):
-        for row in sorted(source.purchases(split), key=lambda row: str(row["query_id"])):
-            found.setdefault(_kind(row), row)
+def _purchases(source: ItemSource, catalog: Path) -> list[dict[str, Any]]:
+    """All usable interactions, held-out ones before those the model was trained on, by id of the query.
+
+    Raises:
+        ValueError: there is none.
+    """
+    found = [
+        row
+        for split in ("test", "val", "train")
+        for row in sorted(source.purchases(split), key=lambda row: str(row["query_id"]))
+    ]
     if not found:
         raise ValueError(f"{catalog} has no usable interactions to question the server with; see 'moon validate'")
+    return found
+
+
+def _questions(purchases: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The first query of each kind."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in purchases:
+        found.setdefault(_kind(row), row)
     return {kind: found[kind] for kind in ("text", "image", "both") if kind in found}
 
 
@@ -181,6 +265,22 @@ def _ask(client: Client, catalog: Catalog, row: Mapping[str, Any]) -> dict[str, 
         "protocol_difference": difference,
         "latency_ms": {name: round(value, 3) for name, value in milliseconds.items()},
     }
+
+
+def _wait_swapped(client: Client, revision: str, seconds: float, log: Path) -> float:
+    """Waits until answers come from an index; returns the seconds waited.
+
+    Raises:
+        RuntimeError: they do not in time.
+    """
+    from moon.serving.query import Query
+
+    begun = time.monotonic()
+    while (waited := time.monotonic() - begun) < seconds:
+        if client.search(Query("which index"), 1).value["index_revision"] == revision:
+            return waited
+        time.sleep(_POLL_SECONDS)
+    raise RuntimeError(f"the server did not take index {revision} within {seconds:.0f} s; {log} says why")
 
 
 def _spread(vectors: Iterable[Any]) -> float:

@@ -30,7 +30,7 @@ def run_jobs(module: str, folders: Sequence[Path], workers: int, description: st
         Folder -> None where the job ended well, else the last line it said, or the signal that ended it.
     """
     children = _Children(module)
-    with _terminated_as_interrupted(), ThreadPoolExecutor(workers) as pool:
+    with terminated_as_interrupted(), ThreadPoolExecutor(workers) as pool:
         futures = {pool.submit(children.run, folder): folder for folder in folders}
         try:
             done = track(as_completed(futures), description, len(futures))
@@ -101,7 +101,7 @@ def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
 
 
 @contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
+def terminated_as_interrupted() -> Iterator[None]:
     """Turns SIGTERM into KeyboardInterrupt for a while; only the main thread can."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -77,7 +77,17 @@ def run(
         _train_in_processes(job, params, objectives)
     else:
         train_here(job, params, objectives)
-    history, summary = read_log(out, params.steps), Summary.load(out)
+    return finish(out, params.steps)
+
+
+def finish(out: Path, steps: int) -> TrainResult:
+    """Writes the result of a training run that has ended in ``out``.
+
+    Args:
+        out: with ``model``, ``metrics.jsonl`` and ``summary.json``.
+        steps: that were to be done.
+    """
+    history, summary = read_log(out, steps), Summary.load(out)
     with (out / "loss.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, ["step", "loss", "accuracy"], extrasaction="ignore")
         table.writeheader()

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import logging
 import sys
 from collections.abc import Sequence
 
-from torch.distributed.elastic.multiprocessing.api import SignalException
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+from torch.distributed.launcher.api import LaunchConfig
 
 from moon.config import ObjectivesParams, TrainingParams, to_dict
-from moon.training import exits
+from moon.training.node import run_processes
 from moon.training.run import Job
 
 
@@ -37,7 +34,6 @@ def launch(args: Sequence[str], processes: int) -> int:
     Returns:
         The exit code of the process that failed first; see `moon.training.exits`.
     """
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the process itself says what failed
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -47,12 +43,4 @@ def launch(args: Sequence[str], processes: int) -> int:
         rdzv_endpoint="localhost:0",
         max_restarts=0,
     )
-    command = [sys.executable, "-m", "moon.training", *args]
-    try:
-        elastic_launch(config, command[0])(*command[1:])
-    except ChildFailedError as failed:
-        _, failure = failed.get_first_failure()
-        return failure.exitcode if failure.exitcode > 0 else exits.CRASHED
-    except SignalException:
-        return exits.INTERRUPTED
-    return exits.DONE
+    return run_processes(config, [sys.executable, "-m", "moon.training", *args])

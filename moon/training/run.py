@@ -20,7 +20,7 @@ from moon.config import ObjectivesParams, TrainingParams, to_json
 from moon.items import ItemSource, purchases_of, query_key
 from moon.model import Embedder, Item, MoonProcessor, View
 from moon.model.adapters import merge_lora, trainable
-from moon.training.distributed import World, joined
+from moon.training.distributed import joined
 from moon.training.minibatches import Unit
 from moon.training.pairs import EncodedCache, Pairs
 from moon.training.trainer import Trainer
@@ -85,7 +85,7 @@ def train(job: Job, params: TrainingParams, objectives: ObjectivesParams) -> Non
     with joined(params) as world:
         embedder = Embedder.load(job.model, str(world.device))
         pairs = read_pairs(job, embedder.processor, params.cache_mb)
-        fingerprint = _fingerprint(job, embedder.revision, params, objectives, world)
+        known = fingerprint(job, embedder.revision, params, objectives, world.size)
         model = trainable(
             embedder.model,
             freeze_vision=params.freeze_vision,
@@ -94,7 +94,7 @@ def train(job: Job, params: TrainingParams, objectives: ObjectivesParams) -> Non
         )
         if params.checkpoint_activations:
             embedder.model.activation_checkpointing_enable({"use_reentrant": False})
-        trainer = Trainer(model, embedder.processor, pairs, params, objectives, job.out, fingerprint, world)
+        trainer = Trainer(model, embedder.processor, pairs, params, objectives, job.out, known, world)
         trainer.train()
         with trainer.whole_weights():
             if world.first:
@@ -202,8 +202,16 @@ def _excluded(catalog: Path, rows: list[dict[str, Any]], groups: Mapping[str, st
     return [known[bought] for bought in purchases]
 
 
-def _fingerprint(job: Job, revision: str, params: TrainingParams, objectives: ObjectivesParams, world: World) -> str:
-    """Names all that the trained weights depend on."""
+def fingerprint(job: Job, revision: str, params: TrainingParams, objectives: ObjectivesParams, processes: int) -> str:
+    """Names all that the trained weights depend on, or would: nothing is trained.
+
+    Args:
+        job: inputs.
+        revision: of the starting model.
+        params: of the engine.
+        objectives: of the loss.
+        processes: over all machines; DeepSpeed's checkpoints hold for their number only.
+    """
     neutral = {name: getattr(TrainingParams(), name) for name in _NEUTRAL}
     inputs = [
         __version__,
@@ -215,6 +223,6 @@ def _fingerprint(job: Job, revision: str, params: TrainingParams, objectives: Ob
         folder_digest(job.negatives / "negatives"),
         *(folder_digest(job.augmented / table) for table in ("titles", "pictures") if job.augmented),
         *([folder_digest(job.duplicates / DUPLICATES_TABLE)] if job.duplicates else []),
-        f"{world.size if params.zero_stage else 1} shards",
+        f"{processes if params.zero_stage else 1} shards",
     ]
     return hashlib.sha256("\n".join(inputs).encode()).hexdigest()

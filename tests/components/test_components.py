@@ -43,7 +43,7 @@ def test_an_adapter_is_short_typed_and_described(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_component_installs_nothing_and_reports_nothing(name: str) -> None:
     container = component(name).component_spec.implementation.container
-    assert container.image == image()
+    assert container.image == image(name)
     assert container.env == telemetry.OFF
     assert "pip install" not in " ".join(container.command)
 

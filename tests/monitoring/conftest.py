@@ -42,12 +42,13 @@ def _traffic(
         row = {
             "modality": modality,
             "top_score": float(vectors[one, 1]),
+            "top_product": f"p{one % 90}",
             "top_category": [f"c{cluster[one]}", "leaf"],
             "embedding": vectors[one] + move * np.eye(_DIM)[0],
             "model_revision": revision,
         }
         if modality != "image":
-            row |= {"text_length": int(one) % 40, "text_words": int(one) % 6}
+            row |= {"text_length": int(one) % 40, "text_words": int(one) % 6, "language": "de" if one % 5 else "en"}
         if modality != "text":
             row |= {"image_width": 64, "image_height": 48, "brightness": brightness[one] - darker}
             row |= {"contrast": brightness[one] / 3, "sharpness": brightness[one] / 9}

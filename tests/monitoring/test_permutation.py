@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 
 from moon.monitoring import permutation
-from moon.monitoring.permutation import p_values, permuted_statistics, step_down
+from moon.monitoring.permutation import p_values, permuted_statistics, scores, step_down
 
 
 def difference(values: np.ndarray) -> permutation.Statistic:
@@ -36,19 +36,34 @@ def test_p_values_count_ties_and_the_column_itself():
 
 def test_step_down_matches_its_definition():
     rng = np.random.default_rng(1)
-    p_TP = p_values(rng.normal(size=(4, 60)) + rng.normal(size=60) + np.eye(4, 60) * [[3], [0], [0], [0]])
-    order = sorted(range(4), key=lambda test: p_TP[test, 0])
+    table_TP = rng.normal(size=(4, 60)) + rng.normal(size=60) + np.eye(4, 60) * [[3], [0], [0], [0]]
+    order = sorted(range(4), key=lambda test: -table_TP[test, 0])
     expected, floor = {}, 0.0
     for place, test in enumerate(order):
         rest = order[place:]
-        share = np.mean([min(p_TP[other, column] for other in rest) <= p_TP[test, 0] for column in range(60)])
+        share = np.mean([max(table_TP[other, column] for other in rest) >= table_TP[test, 0] for column in range(60)])
         expected[test] = floor = max(floor, share)
-    np.testing.assert_allclose(step_down(p_TP), [expected[test] for test in range(4)])
+    np.testing.assert_allclose(step_down(table_TP), [expected[test] for test in range(4)])
 
 
 def test_one_test_needs_no_adjustment():
-    p_TP = p_values(np.random.default_rng(0).normal(size=(1, 40)))
-    assert step_down(p_TP)[0] == p_TP[0, 0]
+    table_TP = np.random.default_rng(0).gamma(2, size=(1, 40))
+    assert step_down(scores(table_TP))[0] == p_values(table_TP)[0, 0]
+
+
+def test_scores_keep_the_order_and_put_gamma_variables_on_one_scale():
+    table_TP = np.random.default_rng(0).gamma([[0.5], [2.0], [50.0]], [[1.0], [9.0], [0.1]], size=(3, 4000))
+    found_TP = scores(table_TP)
+    np.testing.assert_array_equal(np.argsort(found_TP, axis=1)[:, -50:], np.argsort(table_TP, axis=1)[:, -50:])
+    high = np.quantile(found_TP, 0.99, axis=1)
+    assert (np.abs(high - 2.33) < 0.35).all(), high
+    assert not scores(np.full((1, 9), 7.0)).any() and not scores(np.zeros((1, 9))).any()
+
+
+def test_few_shuffles_do_not_hide_a_clear_case_among_many_tests():
+    table_TP = np.random.default_rng(0).gamma(3, size=(30, 200))
+    table_TP[0, 0] = 60
+    assert step_down(scores(table_TP))[0] == 1 / 200
 
 
 def test_false_alarms_are_exact_over_all_dealings():
@@ -59,6 +74,5 @@ def test_false_alarms_are_exact_over_all_dealings():
     table = np.stack([test(dealings) for test in tests])
     rejected = 0
     for observed in range(table.shape[1]):
-        swapped = np.roll(table, -observed, axis=1)
-        rejected += step_down(p_values(swapped)).min() <= 0.2
+        rejected += step_down(scores(np.roll(table, -observed, axis=1))).min() <= 0.2
     assert 0 < rejected <= 0.2 * table.shape[1]

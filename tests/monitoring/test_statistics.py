@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from moon.monitoring.classifier import domain_auc, domain_features, domain_statistic
 from moon.monitoring.frequencies import chi_square_statistic, cramers_v
+from moon.monitoring.hubness import hubness_change, hubness_statistic
 from moon.monitoring.kolmogorov import ks_distance, ks_statistic
 
 RNG = np.random.default_rng(3)
@@ -50,12 +53,24 @@ def test_chi_square_equals_scipy():
 def test_domain_statistic_is_a_ridge_fits_r_squared():
     vectors = RNG.normal(size=(len(LABELS), 6))
     features = domain_features(vectors, NOBODY)
+    rows = np.arange(len(LABELS))
+    found = domain_statistic(features, rows, NOBODY)(LABELS[:, None] * 1.0)[0]
+    features = features.astype(np.float64) - features.mean(axis=0, dtype=np.float64)
     gram = features.T @ features
     penalty = 0.1 * np.trace(gram) / len(gram)
     target = LABELS - LABELS.mean()
     weights = np.linalg.solve(gram + penalty * np.eye(len(gram)), features.T @ target)
     expected = (features @ weights) @ target / (target @ target)
-    assert domain_statistic(features, NOBODY)(LABELS[:, None] * 1.0)[0] == pytest.approx(expected)
+    assert found == pytest.approx(len(LABELS) * expected, rel=1e-4)
+
+
+def test_a_domain_test_of_some_rows_is_the_test_of_these_rows_alone():
+    vectors, groups = RNG.normal(size=(len(LABELS), 6)), RNG.integers(0, 2, len(LABELS))
+    features, rows = domain_features(vectors, groups), np.flatnonzero(RNG.random(len(LABELS)) < 0.6)
+    labels = np.stack([LABELS, RNG.permutation(LABELS)], axis=1).astype(np.float32)
+    within = domain_statistic(features, rows, groups)(labels)
+    alone = domain_statistic(features[rows], np.arange(len(rows)), groups[rows])(labels[rows])
+    np.testing.assert_allclose(within, alone, atol=1e-3)
 
 
 def test_auc_sees_a_moved_mean_and_a_changed_spread_but_no_noise():
@@ -66,7 +81,7 @@ def test_auc_sees_a_moved_mean_and_a_changed_spread_but_no_noise():
     spread[labels == 1] *= 2
 
     def auc(vectors: np.ndarray) -> float:
-        return domain_auc(domain_features(vectors, nobody), labels, nobody, np.random.default_rng(0))
+        return domain_auc(domain_features(vectors, nobody), np.arange(600), labels, nobody, np.random.default_rng(0))
 
     assert abs(auc(noise) - 0.5) < 0.08
     assert auc(moved) > 0.85
@@ -77,19 +92,34 @@ def test_auc_is_not_pulled_down_by_requests_that_came_in_both_windows():
     half = RNG.normal(size=(300, 40))
     labels, nobody = np.repeat([0, 1], 300), np.zeros(600, dtype=int)
     features = domain_features(np.concatenate([half, half]), nobody)
-    assert domain_auc(features, labels, nobody, np.random.default_rng(0)) == pytest.approx(0.5, abs=0.02)
+    assert domain_auc(features, np.arange(600), labels, nobody, np.random.default_rng(0)) == pytest.approx(
+        0.5, abs=0.02
+    )
 
 
 def test_a_change_in_the_mix_of_groups_is_not_a_change_of_embeddings():
     groups = np.repeat([0, 1, 0, 1], [250, 50, 50, 250])
     labels, nobody = np.repeat([0, 1], 300), np.zeros(600, dtype=int)
     vectors = RNG.normal(size=(600, 8)) + 4 * groups[:, None]
-    blind = domain_auc(domain_features(vectors, nobody), labels, nobody, np.random.default_rng(0))
-    stratified = domain_auc(domain_features(vectors, groups), labels, groups, np.random.default_rng(0))
+    blind = domain_auc(domain_features(vectors, nobody), np.arange(600), labels, nobody, np.random.default_rng(0))
+    stratified = domain_auc(domain_features(vectors, groups), np.arange(600), labels, groups, np.random.default_rng(0))
     assert blind > 0.75 and abs(stratified - 0.5) < 0.08
 
 
 def test_auc_without_pairs_is_a_half():
     groups = np.repeat([0, 1], 30)
     features = domain_features(RNG.normal(size=(60, 4)), groups)
-    assert domain_auc(features, groups, groups, np.random.default_rng(0)) == 0.5
+    assert domain_auc(features, np.arange(60), groups, groups, np.random.default_rng(0)) == 0.5
+
+
+def test_hubness_is_the_share_of_pairs_with_one_answer():
+    products = [None if row % 11 == 0 else f"p{value}" for row, value in enumerate(RNG.integers(0, 7, len(LABELS)))]
+
+    def shared(label: int) -> float:
+        found = [name for name, side in zip(products, LABELS, strict=True) if name is not None and side == label]
+        pairs = list(itertools.combinations(found, 2))
+        return sum(first == second for first, second in pairs) / len(pairs)
+
+    assert hubness_change(products, LABELS) == pytest.approx(shared(1) - shared(0))
+    assert hubness_statistic(products)(LABELS[:, None] * 1.0)[0] == pytest.approx(abs(shared(1) - shared(0)))
+    assert hubness_statistic([None] * 4)(np.ones((4, 2))).tolist() == [0, 0]

@@ -16,8 +16,8 @@ def photo(size: tuple[int, int] = (120, 90)) -> Image.Image:
 
 
 def test_describe_fills_what_the_request_has():
-    text = windows.describe("red cotton dress", None)
-    assert text == {"modality": "text", "text_length": 16, "text_words": 3}
+    text = windows.describe("lamp cotton dress", None)
+    assert text == {"modality": "text", "text_length": 17, "text_words": 3, "language": "und-Latn"}
     image = windows.describe(None, photo())
     assert image["modality"] == "image" and "text_length" not in image
     assert (image["image_width"], image["image_height"]) == (240, 180)
@@ -61,7 +61,9 @@ def test_round_trip_and_normalised_embeddings(tmp_path, traffic):
     again = windows.read_window(tmp_path / "w" / "a.parquet")
     assert again.equals(window) and windows.dimension(again) == 24
     assert not list(tmp_path.rglob("*.partial"))
-    np.testing.assert_allclose(np.linalg.norm(windows.embeddings(again), axis=1), 1, atol=1e-9)
+    vectors, rows = windows.embeddings(again)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+    assert rows.tolist() == list(range(40))
 
 
 def test_unreadable_windows_are_refused_by_name(tmp_path, traffic):
@@ -84,9 +86,15 @@ def test_rows_that_do_not_fit_are_refused():
         windows.window_table([{"modality": "text", "colour": 1}], 2)
     with pytest.raises(windows.WindowError, match="2-dimensional"):
         windows.window_table([{"modality": "text", "embedding": [1.0, 2.0, 3.0]}], 2)
-    missing = windows.window_table([{"modality": "text"}], 2)
-    with pytest.raises(windows.WindowError, match="no embedding"):
-        windows.embeddings(missing)
     zero = windows.window_table([{"modality": "text", "embedding": [0.0, 0.0]}], 2)
     with pytest.raises(windows.WindowError, match="not zero"):
         windows.embeddings(zero)
+
+
+def test_rows_without_an_embedding_are_left_out():
+    rows = [{"embedding": [3.0, 4.0]}, {"modality": "text"}, {"embedding": [0.0, 2.0]}]
+    vectors, known = windows.embeddings(windows.window_table(rows, 2))
+    np.testing.assert_allclose(vectors, [[0.6, 0.8], [0, 1]], rtol=1e-6)
+    assert known.tolist() == [0, 2]
+    empty, nobody = windows.embeddings(windows.window_table([{"modality": "text"}], 2))
+    assert empty.shape == (0, 2) and not len(nobody)

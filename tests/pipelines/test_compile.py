@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -57,8 +58,9 @@ def test_the_api_server_would_take_it(name: str) -> None:
 
 @pytest.mark.parametrize("name", compiling.PIPELINES)
 def test_every_task_runs_our_image_and_installs_nothing(name: str) -> None:
-    for executor in compiled(name)["deploymentSpec"]["executors"].values():
-        assert executor["container"]["image"] == image()
+    for label, executor in compiled(name)["deploymentSpec"]["executors"].items():
+        component = re.sub(r"^exec-|-\d+$", "", label).replace("-", "_")
+        assert executor["container"]["image"] == image(component)
         assert "pip install" not in " ".join(executor["container"]["command"])
         assert {"name": "DO_NOT_TRACK", "value": "1"} in executor["container"]["env"]
 

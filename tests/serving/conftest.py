@@ -15,6 +15,7 @@ from moon.config import RegionsParams
 from moon.items import ItemSource
 from moon.model import Embedder
 from moon.serving import artefact
+from moon.vision.decode import encode_jpeg
 from tests.serving.running import LIMITS, Server, command
 
 
@@ -28,7 +29,9 @@ def artefact_dir(
     ids = sorted(source.products)
     vectors = embedder.embed([source.product(product_id) for product_id in ids])
     settings = artefact.Settings(model_revision=embedder.revision, serving=LIMITS, regions=RegionsParams())
-    artefact.write(folder, settings, [source.products[product_id] for product_id in ids], vectors)
+    products = [source.products[product_id] for product_id in ids]
+    pictures = [encode_jpeg(source.product(product_id).images[0].image()) for product_id in ids]
+    artefact.write(folder, settings, [artefact.Batch(products=products, vectors=vectors, pictures=pictures)])
     return folder
 
 

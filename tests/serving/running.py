@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +29,8 @@ LIMITS = ServingParams(
     max_text_chars=400,
     max_top_k=20,
     max_batch_items=8,
+    header_seconds=2.0,
+    body_seconds=2.0,
 )
 
 
@@ -68,3 +72,26 @@ def b64(data: bytes | str) -> str:
 def command(model: Path, folder: Path, ports: list[int]) -> list[str]:
     flags = [f"--model_dir={model}", f"--artefact_dir={folder}", f"--http_port={ports[0]}", f"--grpc_port={ports[1]}"]
     return [sys.executable, "-m", "moon.serving", *flags]
+
+
+def wait_ready(http: httpx.Client, process: subprocess.Popen[bytes], log: Path, seconds: float = 180) -> None:
+    """Until the server says that it is ready."""
+    until = time.monotonic() + seconds
+    while True:
+        assert process.poll() is None and time.monotonic() < until, log.read_text()
+        try:
+            if http.get("/v2/health/ready").status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.1)
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """Ends it, by force where it does not go."""
+    process.terminate()
+    try:
+        process.wait(30)
+    finally:
+        process.kill()
+        process.wait()

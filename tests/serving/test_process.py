@@ -1,51 +1,111 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import httpx
+import psutil
 import pytest
 
 from moon.cluster.deployment import free_ports
 from moon.serving.server import main
-from tests.serving.running import command
+from tests.serving.running import b64, command, stop, wait_ready
+from tests.serving.test_decoding import jpeg
+
+EMBED = "/v1/embeddings"
 
 
-def test_sigterm_answers_what_was_accepted_and_exits_with_0(
-    artefact_dir: Path, tiny_model: Path, tmp_path: Path
-) -> None:
-    ports = free_ports("127.0.0.1", 2)
-    log = tmp_path / "log"
+class Running(NamedTuple):
+    process: subprocess.Popen[bytes]
+    url: str
+    log: Path
+
+    def client(self) -> httpx.Client:
+        return httpx.Client(base_url=self.url, trust_env=False, timeout=30)
+
+
+@pytest.fixture
+def running(artefact_dir: Path, tiny_model: Path, tmp_path: Path) -> Iterator[Running]:
+    """A server of the test's own."""
+    ports, log = free_ports("127.0.0.1", 2), tmp_path / "log"
     with log.open("w") as output:
         process = subprocess.Popen(command(tiny_model, artefact_dir, ports), stdout=output, stderr=output)
+    one = Running(process, f"http://127.0.0.1:{ports[0]}", log)
     try:
-        url = f"http://127.0.0.1:{ports[0]}"
-        with httpx.Client(trust_env=False, timeout=30, transport=httpx.HTTPTransport(retries=0)) as http:
-            while not _ready(http, url):
-                assert process.poll() is None, log.read_text()
-            with ThreadPoolExecutor(4) as pool:
-                body = {"input": ["a red mug"] * 12}
-                pending = [pool.submit(http.post, f"{url}/v1/embeddings", json=body) for _ in range(4)]
-                assert pending[0].result().status_code == 200
-                process.send_signal(signal.SIGTERM)
-                assert process.wait(20) == 0
-                assert [answer.result().status_code for answer in pending] == [200] * 4
+        with one.client() as http:
+            wait_ready(http, process, log)
+        yield one
     finally:
-        process.kill()
-        process.wait()
+        stop(process)
     assert "Traceback" not in log.read_text()
 
 
-def _ready(http: httpx.Client, url: str) -> bool:
-    try:
-        return http.get(f"{url}/v2/health/ready").status_code == 200
-    except httpx.TransportError:
-        return False
+def test_sigterm_under_load_loses_no_accepted_request(running: Running) -> None:
+    """Every request is answered in full, by 200 or 503, or finds the port closed before it is sent."""
+    ended = threading.Event()
+
+    def ask(client: int) -> Counter[int]:
+        statuses: Counter[int] = Counter()
+        while not ended.is_set():
+            try:
+                with running.client() as http:  # a connection each, so that none is closed while it idles
+                    answer = http.post(EMBED, json={"input": [f"a red mug {client} {sum(statuses.values())}"] * 12})
+            except httpx.ConnectError:
+                break
+            statuses[answer.status_code] += 1
+            if answer.status_code == 503:
+                assert answer.headers["Retry-After"]
+                assert answer.json()["error"]["code"] == "draining"
+        return statuses
+
+    with ThreadPoolExecutor(4) as pool, running.client() as http:
+        clients = [pool.submit(ask, number) for number in range(4)]
+        time.sleep(0.5)
+        running.process.send_signal(signal.SIGTERM)
+        seen = []
+        while not ended.is_set():
+            try:
+                seen.append((http.get("/v2/health/ready").status_code, http.get("/v2/health/live").status_code))
+            except httpx.TransportError:
+                break
+        assert running.process.wait(30) == 0
+        ended.set()
+        total = sum((client.result() for client in clients), Counter[int]())
+    assert set(total) == {200, 503}
+    assert (503, 200) in seen, "not ready, but alive, while it drains"
+    assert [ready for ready, _ in seen] == sorted(ready for ready, _ in seen), "readiness does not come back"
+
+
+def test_killed_decoders_lose_no_photo_and_end_with_a_killed_server(running: Running) -> None:
+    process = psutil.Process(running.process.pid)
+    decoders = process.children()
+    assert len(decoders) == 2
+    photos = [b64(jpeg(100 + number, 80)) for number in range(24)]
+    with running.client() as http, ThreadPoolExecutor(6) as pool:
+        answers = [pool.submit(http.post, EMBED, json={"input": {"image": photo}}) for photo in photos]
+        for decoder in decoders:
+            os.kill(decoder.pid, signal.SIGKILL)
+        assert {answer.result().status_code for answer in answers} == {200}
+        lines = http.get("/metrics").text.splitlines()
+        assert "moon_decode_restarts_total 2.0" in lines
+        assert http.get("/v2/health/live").status_code == 200
+    decoders = process.children()
+    assert len(decoders) == 2
+    running.process.kill()
+    running.process.wait()
+    _, alive = psutil.wait_procs(decoders, timeout=20)
+    assert not alive
 
 
 @pytest.mark.parametrize("fault", ["no model", "other index"])

@@ -1,16 +1,21 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import threading
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 
-from moon.catalog.store import Catalog
+from moon.catalog.schema import PRODUCTS
+from moon.catalog.store import Catalog, write_table
 from moon.cluster.deployment import DeploymentError, LocalDeployment
 from moon.config import RegionsParams, ServingParams
 from moon.items import ItemSource
@@ -70,6 +75,68 @@ def test_the_server_stays_and_the_result_tells_where(deployed: DeployResult, out
     assert LocalDeployment(out / deploy.SERVER).pid == deployed.pid
     with urllib.request.urlopen(f"{deployed.url}/v2/models/moon/ready", timeout=10) as answer:
         assert json.load(answer)["ready"] is True
+
+
+def ask(url: str, stop: threading.Event) -> list[tuple[int, str, int]]:
+    """Searches until told to stop: status, index and number of products of each answer."""
+    answers = []
+    with httpx.Client(base_url=url, timeout=30, trust_env=False) as http:
+        while not stop.is_set():
+            answer = http.post("/search", json={"text": "mug", "k": 100})
+            body = answer.json()
+            answers.append((answer.status_code, body["index_revision"], len(body["products"])))
+    return answers
+
+
+def test_a_running_server_takes_a_new_index_and_loses_no_request(
+    deployed: DeployResult, tiny_model: Path, tiny_catalog: Path, tiny_regions: Path, out: Path, tmp_path: Path
+) -> None:
+    catalog = tmp_path / "catalog"
+    shutil.copytree(tiny_catalog, catalog)
+    rows = Catalog.open(catalog).table("products").to_pylist()
+    write_table(catalog / "products", PRODUCTS, rows[:-5])
+    folders = {"model": tiny_model, "catalog": catalog, "regions": tiny_regions, "out": out}
+    stop = threading.Event()
+    with ThreadPoolExecutor(3) as pool:
+        asking = [pool.submit(ask, deployed.url, stop) for _ in range(3)]
+        try:
+            swapped = deploy.swap(params=ServingParams(), regions_params=RegionsParams(), **folders)
+        finally:
+            stop.set()
+    answers = [answer for one in asking for answer in one.result()]
+    assert set(answers) == {
+        (200, deployed.index_revision, len(rows)),
+        (200, swapped.index_revision, len(rows) - 5),
+    }
+    assert LocalDeployment(out / deploy.SERVER).pid == deployed.pid
+    known = outcome.read(out)
+    assert (known["products"], known["index_revision"]) == (swapped.products, swapped.index_revision)
+    assert known["answers"] == json.loads(json.dumps(deployed.answers))
+
+
+@pytest.mark.parametrize("what", ["no server", "another model"])
+def test_a_new_index_needs_the_server_and_its_model(
+    what: str,
+    deployed: DeployResult,
+    tiny_model: Path,
+    tiny_catalog: Path,
+    tiny_regions: Path,
+    out: Path,
+    tmp_path: Path,
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(tiny_model, model)
+    (model / "tokenizer_config.json").write_text((model / "tokenizer_config.json").read_text() + " ")
+    place, reason = (tmp_path, "no server runs in") if what == "no server" else (out, "runs model .* run 'moon deploy'")
+    with pytest.raises(ValueError, match=reason):
+        deploy.swap(
+            model=model,
+            catalog=tiny_catalog,
+            regions=tiny_regions,
+            params=ServingParams(),
+            regions_params=RegionsParams(),
+            out=place,
+        )
 
 
 def test_stop_ends_it_and_may_be_repeated(deployed: DeployResult, out: Path) -> None:

@@ -62,8 +62,7 @@ def test_the_manifest_serves_this_version(tmp_path: Path, model: Path) -> None:
     result = run(tmp_path, model)
     body = yaml.safe_load((tmp_path / "out" / "inferenceservice.yaml").read_text())
     assert body["metadata"]["labels"]["app.kubernetes.io/version"] == "v1"
-    environment = body["spec"]["predictor"]["containers"][0]["env"]
-    assert {"name": "STORAGE_URI", "value": result.uri} in environment
+    assert body["spec"]["predictor"]["model"]["storageUri"] == result.uri
     run(tmp_path, model, params=ServingParams(storage_uri="s3://bucket/model"))
     assert "s3://bucket/model" in (tmp_path / "out" / "inferenceservice.yaml").read_text()
 

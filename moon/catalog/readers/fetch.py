@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import urljoin, urlsplit
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import aiohttp
 
 Reason = Literal["refused_address", "fetch_failed", "too_many_bytes"]
+_Write = Callable[[bytes], object]
 
 WEB: Final = ("http", "https")
 STORES: Final = ("s3", "gs", "gcs", "abfs", "az")
@@ -108,7 +109,8 @@ async def fetch(session: aiohttp.ClientSession, url: str, params: CatalogParams,
         if attempt:
             await asyncio.sleep(FIRST_PAUSE * 2 ** (attempt - 1))
         try:
-            await _attempt(session, url, params, partial)
+            with partial.open("wb") as file:
+                await _attempt(session, url, params, file.write)
             partial.replace(target)
             return
         except _Again as problem:
@@ -118,14 +120,30 @@ async def fetch(session: aiohttp.ClientSession, url: str, params: CatalogParams,
     raise FetchError("fetch_failed", f"{said}, tried {params.fetch_retries + 1} times")
 
 
-async def _attempt(session: aiohttp.ClientSession, url: str, params: CatalogParams, partial: Path) -> None:
+async def fetch_web(session: aiohttp.ClientSession, url: str, params: CatalogParams) -> bytes:
+    """The bytes at an http(s) ``url``, in memory, in one attempt.
+
+    Raises:
+        FetchError: it cannot be had, or it has another scheme.
+    """
+    if scheme_of(url) not in WEB:
+        raise FetchError("fetch_failed", f"{scheme_of(url)}:// is not read, expected http(s)")
+    data = bytearray()
+    try:
+        await _attempt(session, url, params, data.extend)
+    except _Again as problem:
+        raise FetchError("fetch_failed", str(problem)) from None
+    return bytes(data)
+
+
+async def _attempt(session: aiohttp.ClientSession, url: str, params: CatalogParams, write: _Write) -> None:
     """One attempt, with what the libraries raise made ours."""
     import aiohttp
 
     host = urlsplit(url).hostname or "no host"
     try:
         async with asyncio.timeout(params.fetch_timeout):
-            await (_web if scheme_of(url) in WEB else _store)(session, url, params, partial)
+            await (_web if scheme_of(url) in WEB else _store)(session, url, params, write)
     except RefusedAddress as refused:
         raise FetchError(
             "refused_address",
@@ -143,7 +161,7 @@ async def _attempt(session: aiohttp.ClientSession, url: str, params: CatalogPara
         raise _Again(f"{host}: {type(error).__name__}") from None
 
 
-async def _web(session: aiohttp.ClientSession, url: str, params: CatalogParams, partial: Path) -> None:
+async def _web(session: aiohttp.ClientSession, url: str, params: CatalogParams, write: _Write) -> None:
     for _ in range(MOST_REDIRECTS + 1):
         async with session.get(url, allow_redirects=False) as answer:
             if answer.status in _REDIRECTS and "Location" in answer.headers:
@@ -157,12 +175,12 @@ async def _web(session: aiohttp.ClientSession, url: str, params: CatalogParams, 
                 raise FetchError("fetch_failed", f"HTTP {answer.status} from {answer.host}")
             if (answer.content_length or 0) > params.max_image_bytes:
                 raise _too_many(params)
-            await _save(answer.content.iter_chunked(_CHUNK), params, partial)
+            await _save(answer.content.iter_chunked(_CHUNK), params, write)
             return
     raise FetchError("fetch_failed", f"more than {MOST_REDIRECTS} redirects")
 
 
-async def _store(session: Any, url: str, params: CatalogParams, partial: Path) -> None:
+async def _store(session: Any, url: str, params: CatalogParams, write: _Write) -> None:
     """Reads an object by `fsspec`, in a thread; ``session`` is not used."""
     import fsspec
 
@@ -172,21 +190,20 @@ async def _store(session: Any, url: str, params: CatalogParams, partial: Path) -
             return data
 
     data = await asyncio.to_thread(read)
-    await _save(_once(data), params, partial)
+    await _save(_once(data), params, write)
 
 
 async def _once(data: bytes) -> AsyncIterator[bytes]:
     yield data
 
 
-async def _save(chunks: AsyncIterator[bytes], params: CatalogParams, partial: Path) -> None:
+async def _save(chunks: AsyncIterator[bytes], params: CatalogParams, write: _Write) -> None:
     size = 0
-    with partial.open("wb") as file:
-        async for chunk in chunks:
-            size += len(chunk)
-            if size > params.max_image_bytes:
-                raise _too_many(params)
-            file.write(chunk)
+    async for chunk in chunks:
+        size += len(chunk)
+        if size > params.max_image_bytes:
+            raise _too_many(params)
+        write(chunk)
 
 
 def _too_many(params: CatalogParams) -> FetchError:

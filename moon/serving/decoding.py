@@ -1,0 +1,263 @@
+"""Pictures to pixels in processes of their own, so that no picture can stop, slow or kill the server.
+
+Every process is looked after by one thread. A process that ends over a picture is replaced and the picture tried once
+more; one that does not finish in time is replaced too, and the picture is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import math
+import os
+import queue
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any, Final
+
+import numpy as np
+
+from moon.config import to_json
+from moon.serving import metrics
+from moon.serving.decode_worker import ERROR, Configuration
+from moon.serving.errors import RequestError
+from moon.serving.query import Region
+from moon.vision.boxes import Box
+from moon.vision.resize import Pixels, Size
+
+_START_SECONDS: Final = 120.0
+"""Longest that a process may take to start and load its detector."""
+_PAUSE_SECONDS: Final = 1.0
+"""Between attempts to start a process that does not start."""
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoded:
+    """A photo as the model wants it."""
+
+    region: Region
+    image: Pixels
+    """(H, W, 3)."""
+    crop: Pixels | None
+    """(H, W, 3) of the core region; None where the model reads none."""
+
+    @property
+    def pictures(self) -> list[Pixels]:
+        """What the model reads, in order."""
+        return [self.image] if self.crop is None else [self.image, self.crop]
+
+
+@dataclass(frozen=True)
+class _Job:
+    data: bytes
+    future: Future[Decoded]
+
+
+class DecodePool:
+    """Decodes pictures in ``processes`` processes.
+
+    Args:
+        configuration: what the processes need to know.
+        fit: from the sizes of a photo and of its core crop to those that the model wants; None where it wants no crop.
+        processes: how many.
+        seconds: longest that one picture may take.
+    """
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        fit: Callable[[Size, Size], tuple[Size, Size | None]],
+        processes: int,
+        seconds: float,
+    ) -> None:
+        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._keepers = [_Keeper(configuration, fit, seconds, self._queue, number) for number in range(processes)]
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes that run now."""
+        return [keeper.pid for keeper in self._keepers if keeper.pid]
+
+    def submit(self, data: bytes) -> Future[Decoded]:
+        """Queues a picture; a cancelled future gives up its place.
+
+        The future raises `RequestError` where the picture cannot be used.
+        """
+        job = _Job(data, Future())
+        self._queue.put(job)
+        return job.future
+
+    def wait_ready(self, seconds: float) -> None:
+        """Waits until every process has started and loaded its detector.
+
+        Raises:
+            RuntimeError: one cannot; the message says why.
+        """
+        until = time.monotonic() + seconds
+        for keeper in self._keepers:
+            keeper.wait_ready(until - time.monotonic())
+
+    def close(self) -> None:
+        """Ends threads and processes; what is queued is cancelled."""
+        with contextlib.suppress(queue.Empty):
+            while job := self._queue.get_nowait():
+                job.future.cancel()
+        for _ in self._keepers:
+            self._queue.put(None)
+        for keeper in self._keepers:
+            keeper.close()
+
+
+class _Keeper:
+    """One thread and the process that it looks after."""
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        fit: Callable[[Size, Size], tuple[Size, Size | None]],
+        seconds: float,
+        jobs: queue.SimpleQueue[_Job | None],
+        number: int,
+    ) -> None:
+        self._configuration, self._fit, self._seconds, self._jobs = configuration, fit, seconds, jobs
+        self._process: subprocess.Popen[bytes] | None = None
+        self._connection: Connection | None = None
+        self._failure = ""
+        self._settled, self._closed = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._work, name=f"moon-decode-{number}", daemon=True)
+        self._thread.start()
+
+    @property
+    def pid(self) -> int:
+        """Of the process; 0 while there is none."""
+        return self._process.pid if self._process and self._process.poll() is None else 0
+
+    def wait_ready(self, seconds: float) -> None:
+        if not self._settled.wait(max(seconds, 0.0)):
+            raise RuntimeError(f"a decoding process did not start in {seconds:.0f} s")
+        if self._failure:
+            raise RuntimeError(f"a decoding process does not start: {self._failure}")
+
+    def close(self) -> None:
+        self._closed.set()
+        self._thread.join(self._seconds)
+        self._stop()
+
+    def _work(self) -> None:
+        self._start()
+        while (job := self._jobs.get()) is not None:
+            if job.future.set_running_or_notify_cancel():
+                try:
+                    job.future.set_result(self._decode(job.data))
+                except RequestError as error:
+                    job.future.set_exception(error)
+                except Exception as error:
+                    logger.exception("decoding failed")
+                    job.future.set_exception(error)
+                    self._restart("its thread failed")
+
+    def _decode(self, data: bytes) -> Decoded:
+        """One picture; tried a second time where the process ends over it."""
+        for _ in range(2):
+            try:
+                if self._connection is None:
+                    self._start()
+                return self._ask(data)
+            except (TimeoutError, BlockingIOError):  # the latter from the socket's own time limits
+                self._restart(f"a picture took over {self._seconds} s")
+                reason = f"image: decoding took over {self._seconds:g} s"
+                raise RequestError(reason, code="decode_timeout") from None
+            except (EOFError, OSError):
+                self._restart("it ended")
+        raise RequestError("image: its decoder ended twice over it", code="decode_failed")
+
+    def _ask(self, data: bytes) -> Decoded:
+        connection = self._connection
+        if connection is None:
+            raise RequestError(f"image: no decoder can be started: {self._failure}", code="no_decoder", status=503)
+        until = time.monotonic() + self._seconds
+        connection.send_bytes(data)
+        found = json.loads(bytes(self._receive(connection, until)))
+        image, crop = self._fit(tuple(found["size"]), tuple(found["crop"]))
+        connection.send_bytes(json.dumps({"image": image, "crop": crop}).encode())
+        pixels = np.frombuffer(self._receive(connection, until), np.uint8)
+        end = 3 * image[0] * image[1]
+        whole, part = _shaped(pixels[:end], image), _shaped(pixels[end:], crop) if crop else None
+        return Decoded(region=_region(found), image=whole, crop=part)
+
+    def _receive(self, connection: Connection, until: float) -> memoryview:
+        """The next frame without its mark."""
+        if not connection.poll(max(until - time.monotonic(), 0.0)):
+            raise TimeoutError
+        frame = connection.recv_bytes()
+        if frame[:1] == ERROR:
+            said = json.loads(frame[1:])
+            raise RequestError(f"image: {said['message']}", code=said["error"])
+        return memoryview(frame)[1:]
+
+    def _start(self) -> None:
+        """Starts the process; where it cannot, says why in ``_failure``."""
+        ours, theirs = socket.socketpair()
+        for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):  # a frame that is never taken, or never completed
+            ours.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", math.ceil(self._seconds), 0))
+        command = [sys.executable, "-P", "-m", "moon.serving.decode_worker", str(theirs.fileno())]
+        places = os.pathsep.join(place for place in sys.path if place)
+        # One thread each: there are as many processes as pictures are to be decoded at once.
+        environment = {**os.environ, "PYTHONPATH": places, "OMP_NUM_THREADS": "1"}
+        with theirs:
+            self._process = subprocess.Popen(
+                [*command, to_json(self._configuration)],
+                pass_fds=[theirs.fileno()],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+            )
+        connection = Connection(ours.detach())
+        try:
+            self._receive(connection, time.monotonic() + _START_SECONDS)
+        except (RequestError, TimeoutError, EOFError, OSError) as error:
+            self._failure = getattr(error, "reason", "") or f"it ended or did not answer ({type(error).__name__})"
+            logger.error("a decoding process does not start: %s", self._failure)
+            connection.close()
+            self._kill()
+            self._closed.wait(_PAUSE_SECONDS)
+        else:
+            self._failure, self._connection = "", connection
+        self._settled.set()
+
+    def _restart(self, reason: str) -> None:
+        logger.warning("a decoding process is replaced: %s", reason)
+        metrics.DECODE_RESTARTS.inc()
+        self._stop()
+        if not self._closed.is_set():
+            self._start()
+
+    def _stop(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        self._kill()
+
+    def _kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+
+def _region(found: dict[str, Any]) -> Region:
+    width, height = found["size"]
+    box = Box(*found["box"])
+    return Region(box=box, detector=found["detector"], score=found["score"], width=width, height=height)
+
+
+def _shaped(pixels: Pixels, size: Size) -> Pixels:
+    return pixels.reshape(size[1], size[0], 3)

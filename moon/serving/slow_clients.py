@@ -1,0 +1,93 @@
+"""The HTTP protocol with limits on what comes before and around a body.
+
+uvicorn waits forever for the end of a request's headers, so that a few thousand connections that send one byte a minute
+take all of a server's file descriptors (slow loris, CWE-400), and it keeps headers and trailers of any size in memory.
+The body itself is limited in `moon.serving.guards`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+MAX_HEADER_BYTES: Final = 65_536
+"""Request line and headers together."""
+_TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+
+
+def protocol(header_seconds: float, max_body_bytes: int) -> type[HttpToolsProtocol]:
+    """A protocol class that closes a connection that sends headers too slowly, or too much of anything.
+
+    Args:
+        header_seconds: time for the headers of a request.
+        max_body_bytes: the largest body; with what surrounds its chunks a message may take twice as much.
+    """
+    limits = {"header_seconds": header_seconds, "message_bytes": 2 * max_body_bytes + MAX_HEADER_BYTES}
+    return type("LimitedProtocol", (_Limited,), limits)
+
+
+class _Limited(HttpToolsProtocol):
+    header_seconds: float
+    message_bytes: int
+    _waiting: asyncio.TimerHandle | None = None
+    _in_headers = False
+    _received = 0
+    """Bytes of the message that is being received, from the read after the one in which it began."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._arrived()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._received += len(data)
+        super().data_received(data)
+        if self.transport.is_closing():
+            return
+        if self._received > (MAX_HEADER_BYTES if self._in_headers else self.message_bytes):
+            self.transport.write(_TOO_LARGE if self._between_requests else b"")
+            self.transport.close()
+        elif self._between_requests:
+            self._wait()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_headers, self._received = True, 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_headers:  # nobody reads trailers
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._in_headers = False
+        self._arrived()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._received = 0
+        super().on_message_complete()
+
+    @property
+    def _between_requests(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _wait(self) -> None:
+        """Starts the clock, unless it runs already: a byte now and then does not set it back."""
+        if self._waiting is None:
+            self._waiting = self.loop.call_later(self.header_seconds, self._close)
+
+    def _arrived(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
+
+    def _close(self) -> None:
+        """Ends the connection without an answer, unless one to an earlier request is still under way."""
+        self._waiting = None
+        if self._between_requests and not self.transport.is_closing():
+            self.transport.close()

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moon.config import ServingParams
+from moon.model import Item, MoonProcessor
+from moon.serving.errors import RequestError
+from moon.serving.query import Query, QueryReader
+from tests.serving.test_decoding import jpeg
+
+SIZES = st.tuples(st.integers(2, 4000), st.integers(2, 4000))
+
+
+@pytest.fixture(scope="module")
+def processor(tiny_model: Path) -> MoonProcessor:
+    processor: MoonProcessor = MoonProcessor.from_pretrained(tiny_model)
+    return processor
+
+
+@pytest.fixture(scope="module")
+def reader(processor: MoonProcessor) -> QueryReader:
+    return QueryReader(processor, ServingParams(max_text_chars=400, max_image_bytes=50_000), "revision")
+
+
+@given(SIZES, SIZES)
+def test_a_picture_of_the_fitted_size_enters_as_it_is(
+    reader: QueryReader, photo: tuple[int, int], crop: tuple[int, int]
+) -> None:
+    image, part = reader.fit(photo, crop)
+    assert part is not None
+    assert reader.fit(image, part) == (image, part)
+    opened = reader.open(Query("a", jpeg(8, 8)))
+    pictures = [np.random.default_rng(0).integers(0, 255, (*size[::-1], 3), np.uint8) for size in (image, part)]
+    for shown, given_ in zip(reader.encode(opened, pictures).pictures, pictures, strict=True):
+        np.testing.assert_array_equal(shown, given_)
+
+
+@given(st.text(min_size=1, max_size=100))
+def test_a_text_is_encoded_at_once_or_refused(reader: QueryReader, text: str) -> None:
+    try:
+        opened = reader.open(Query(text))
+    except RequestError as error:
+        assert error.code == "empty"
+    else:
+        assert opened.encoded is not None and opened.tokens == len(opened.encoded) > 0
+
+
+@given(SIZES)
+def test_the_length_of_a_photo_is_known_about_before_it_is_decoded(
+    reader: QueryReader, processor: MoonProcessor, size: tuple[int, int]
+) -> None:
+    """Only the shape of the core crop is not; its budget bounds it."""
+    about = processor.length(Item(title="a"), [size], [size])
+    most = processor.crop_pixels // 28**2 + 2
+    for crop in ((size[0], max(size[1] // 3, 2)), (max(size[0] // 3, 2), size[1])):
+        assert abs(processor.length(Item(title="a"), [size], [crop]) - about) <= most
+
+
+@pytest.mark.parametrize(
+    ("query", "code"),
+    [
+        (Query(), "empty"),
+        (Query("  \n"), "empty"),
+        (Query("x" * 401), "text_too_long"),
+        (Query("x", b"\xff\xd8\xff\xe0 no picture"), "not_an_image"),
+        (Query("x", bytes(50_001)), "too_many_bytes"),
+        (Query("x", "%%%"), "bad_base64"),
+        (Query("x", "http://example.com/a.jpg"), "url_not_allowed"),
+    ],
+)
+def test_what_is_over_a_limit_is_refused_before_it_is_decoded(reader: QueryReader, query: Query, code: str) -> None:
+    with pytest.raises(RequestError) as refused:
+        reader.open(query)
+    assert refused.value.code == code
