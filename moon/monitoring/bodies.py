@@ -187,9 +187,7 @@ def _tensors(tensors: list[Any], tail: bytes) -> Iterator[tuple[str, list[int], 
             start += size
         else:
             given = tensor.get("data")
-            values = [
-                one for part in (given if isinstance(given, list) else []) for one in _flat(part)
-            ]
+            values = [one for part in (given if isinstance(given, list) else []) for one in _flat(part)]
         shape = tensor.get("shape")
         yield tensor["name"], shape if isinstance(shape, list) else [len(values)], values
 

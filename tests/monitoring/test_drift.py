@@ -7,7 +7,6 @@ import re
 import numpy as np
 import pyarrow as pa
 import pytest
-from scipy import stats
 
 from moon.config import DriftParams
 from moon.monitoring.drift import compare_windows
@@ -17,12 +16,11 @@ PARAMS = DriftParams(permutations=199, min_rows=20)
 
 
 def test_false_alarms_keep_to_alpha_and_a_stated_shift_is_found(traffic):
-    """150 windows like their references, and 40 moved by 1.0 along an axis on which a cluster's spread is 0.6."""
+    """200 windows like their references, and 40 moved by 1.0 along an axis on which a cluster's spread is 0.6."""
     null = sum(
-        compare_windows(traffic([seed, 0], 80), traffic([seed, 1], 80), PARAMS).decision != "ok" for seed in range(150)
+        compare_windows(traffic([seed, 0], 80), traffic([seed, 1], 80), PARAMS).decision != "ok" for seed in range(200)
     )
-    low, high = stats.binom.interval(0.998, 150, PARAMS.alpha)
-    assert 0 < null <= high, f"{null} false alarms in 150, expected at most {high:.0f} at a rate of {PARAMS.alpha}"
+    assert 0.02 <= null / 200 <= 0.08, f"{null} false alarms in 200 at a rate of {PARAMS.alpha}"
     found = sum(
         compare_windows(traffic([seed, 0], 80), traffic([seed, 1], 80, move=1.0), PARAMS).decision != "ok"
         for seed in range(40)

@@ -1,0 +1,18 @@
+"""Makes the trials of a sweep."""
+
+from typing import Dict, List
+
+from components.base import component
+
+
+@component
+def trials(recipe: str, space: str) -> List[Dict[str, str]]:  # noqa: UP006 - KFP reads these names
+    """Gives every combination of the values in a grid.
+
+    Args:
+        recipe: Text of a parameter file.
+        space: JSON object, parameter of training or objectives -> list of values.
+    """
+    from moon.steps import sweep as step
+
+    return list(step.trials(recipe=recipe, space=space))
