@@ -87,7 +87,7 @@ def build(launched: bool) -> Any:
             placement = {"gpus": gpus, "node_selector": node_selector, "tolerations": tolerations, "claim": claim}
             ask_for_training(training, cpu=params["cpu"], memory=params["memory"], **placement)
             trained = training.outputs["trained"]
-            measured = ask(evaluate(**inputs, trained=trained, baseline=start, params=params["evaluation"]), LARGE)
+            measured = ask(evaluate(**inputs, trained=trained, baseline=start, params=trial.evaluation), LARGE)
         evaluations = dsl.Collected(measured.outputs["evaluation"])
         ask(choose(evaluations=evaluations, trials=tried.output, recipe=recipe, measure=measure), SMALL)
 

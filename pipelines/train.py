@@ -1,10 +1,12 @@
 """The pipeline ``moon-train``: from a version of the data to a version of the model that serves, and a report."""
 
+import json
 from typing import Any
 
 from kfp import dsl
 
 from components.augment.component import augment
+from components.base import images
 from components.canary.component import canary
 from components.challenge.component import challenge
 from components.configure.component import configure
@@ -140,6 +142,7 @@ def build(launched: bool) -> Any:
                     recipe_digest=params["digest"],
                     params=params["serving"],
                     run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
+                    images=json.dumps(images()) if launched else "",  # in one process here, no image runs
                 )
                 entry = ask(registered, MEDIUM, cached=False, claim=claim).outputs["Output"]
                 with dsl.ParallelFor(params["shards"], name="shares of the products") as part:

@@ -26,7 +26,8 @@ LEAVES |= {f"{group} {name}": one for group, commands in GROUPS.items() for name
 
 def test_there_is_a_command_for_every_step() -> None:
     steps = "render import fetch validate duplicates regions init mine augment train launch evaluate compare ablate "
-    steps += "gate register export deploy canary replay drift report data lineage"
+    steps += "gate register export deploy canary replay drift report data lineage "
+    steps += "collect windows probe reference monitor retrain pipeline"
     assert set(COMMANDS) == {*steps.split(), "params"}
 
 
@@ -34,8 +35,8 @@ def test_there_is_a_command_for_every_step() -> None:
 def test_every_command_teaches_with_an_example(name: str) -> None:
     options = {option for parameter in LEAVES[name].params for option in parameter.opts}
     assert f"Example: moon {name}" in LEAVES[name].help
-    assert "--json" in options
-    if name not in ("fetch", "report", "lineage", "data snapshot"):
+    assert "--json" in options or name == "pipeline compile"
+    if name not in ("pipeline compile", "pipeline upload", "fetch", "report", "lineage", "data snapshot", "reference"):
         assert {"--params", "--set"} <= options
 
 

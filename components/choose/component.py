@@ -1,7 +1,5 @@
 """Ranks the trials of a sweep."""
 
-from typing import Dict, List
-
 from kfp.dsl import Artifact, Input, Markdown, Metrics, Output
 
 from components.base import component
@@ -9,8 +7,8 @@ from components.base import component
 
 @component
 def choose(
-    evaluations: Input[List[Artifact]],  # noqa: UP006 - KFP reads these names
-    trials: List[Dict[str, str]],  # noqa: UP006
+    evaluations: Input[list[Artifact]],
+    trials: list[dict[str, str]],
     recipe: str,
     measure: str,
     best: Output[Artifact],

@@ -1,12 +1,10 @@
 """Makes the trials of a sweep."""
 
-from typing import Dict, List
-
 from components.base import component
 
 
 @component
-def trials(recipe: str, space: str) -> List[Dict[str, str]]:  # noqa: UP006 - KFP reads these names
+def trials(recipe: str, space: str) -> list[dict[str, str]]:
     """Gives every combination of the values in a grid.
 
     Args:

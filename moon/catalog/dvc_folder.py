@@ -193,7 +193,9 @@ def _read(system: Any, repository: str, path: str, where: str) -> DvcFolder:
         if ".." in PurePosixPath(name).parts or "\\" in name:
             raise DvcError(f"the list of files of {where} leads out of the folder: '{name}'; do not use it")
         if not one.get("md5"):
-            raise DvcError(f"{where} names '{name}' without an MD5; commit it with DVC 3: 'dvc commit --force {path}'")
+            raise DvcError(
+                f"{where} names '{name}' without an MD5 as DVC 3 writes it; run 'dvc cache migrate --dvc-files'"
+            )
     files = {name: str(one["md5"]) for name, one in found.items()}
     md5 = tree_md5(files)
     if about.get("md5", md5) != md5:

@@ -83,6 +83,7 @@ def reference(
     window: Window = "",
     root: RootDir = _ROOT,
     probe: Annotated[Path | None, typer.Option("--probe", help="probe.parquet of 'moon probe'.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Accept a window as the one that later windows are compared with.
 
@@ -90,7 +91,7 @@ def reference(
     """
     from moon.steps import windows as step
 
-    typer.echo(f"reference: {step.accept(root=root, service=service, window=window, probe=probe)}")
+    show(step.accept(root=root, service=service, window=window, probe=probe), root, as_json)
 
 
 @app.command()

@@ -114,7 +114,7 @@ def schedule(
 ) -> None:
     """Make a recurring run; one of the same name is replaced.
 
-    Example: moon pipeline schedule moon-monitor --cron '0 15 * * * *' --arg window=/mnt/moon/windows
+    Example: moon pipeline schedule moon-monitor --cron '0 15 * * * *' --arg service=moon
     """
     given = _arguments(arguments, params_file, changes)
     found = _service(host, namespace, token_file, ca).schedule(name, given, job or name, cron, version=version)

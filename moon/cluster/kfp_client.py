@@ -14,6 +14,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -176,7 +177,7 @@ class PipelineService:
         )
         others = [one.recurring_run_id for one in before if one is not kept]
         for other in others:  # after the new one is there, so that a failure in between leaves no gap
-            self._ask("remove the old schedule", lambda other=other: self._client.delete_recurring_run(other))
+            self._ask("remove the old schedule", partial(self._client.delete_recurring_run, other))
         identifier = str(made.recurring_run_id)
         return Scheduled(name=job_name, recurring_run_id=identifier, created=kept is None, replaced=len(others))
 
@@ -251,7 +252,7 @@ class PipelineService:
         """Everything that a list holds, page after page."""
         token = ""
         while True:
-            answer = self._ask(what, lambda token=token: page(token))
+            answer = self._ask(what, partial(page, token))
             yield from getattr(answer, field) or ()
             token = answer.next_page_token or ""
             if not token:

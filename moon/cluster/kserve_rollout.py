@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from moon.cluster.deployment import DeploymentError
 from moon.cluster.inferenceservice import Revision, inference_service
-from moon.cluster.kubernetes_api import Cluster
 from moon.config import ServingParams
+
+if TYPE_CHECKING:
+    from moon.cluster.kubernetes_api import Cluster
 
 TRIAL: Final = "moon/trial"
 """Annotation that names the first version of all while it is tried, as no stable one stands beside it."""

@@ -1,14 +1,16 @@
 """The logger's storage mode: objects in a bucket or a folder instead of events over HTTP.
 
-The logger writes ``PREFIX/ID-request.json`` and ``PREFIX/ID-response.json``, or Parquet with the same fields, each with
-one or more entries. Its CSV form writes bodies in a way that cannot be read back without doubt and is refused.
+The logger writes ``PREFIX/ID-request.json`` and ``PREFIX/ID-response.json``, or the same as Parquet or CSV, each with
+one or more entries. Fields are spelled ``ReqType``, ``reqType`` or ``req_type``, depending on form and version.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
+import csv
+import io
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,16 +22,8 @@ from pyarrow import fs
 
 from moon.monitoring.events import Event, EventError, from_stored
 
-_KINDS: Final = ("json", "parquet")
-_FIELDS: Final = {
-    "Id": "id",
-    "ReqType": "req_type",
-    "SourceUri": "source_uri",
-    "InferenceService": "inference_service",
-    "Endpoint": "endpoint",
-    "Bytes": "bytes",
-}
-"""Field of a JSON entry -> column of the Parquet form."""
+_KINDS: Final = ("json", "parquet", "csv")
+_FIELDS: Final = ("id", "req_type", "source_uri", "inference_service", "endpoint", "bytes")
 
 
 @dataclass(frozen=True)
@@ -62,13 +56,10 @@ class Store:
         """All objects, oldest first.
 
         Raises:
-            EventError: there are objects of the CSV form.
             OSError: the store cannot be read.
         """
         found = self._files.get_file_info(fs.FileSelector(self._root, recursive=True, allow_not_found=True))
         files = [info for info in found if info.type == fs.FileType.File]
-        if csv := next((info.path for info in files if info.extension == "csv"), None):
-            raise EventError(f"{csv}: the CSV form is not read; set the logger's parameter 'format' to json or parquet")
         return sorted(
             (StoredObject(info.path, info.size, _utc(info.mtime)) for info in files if info.extension in _KINDS),
             key=lambda one: (one.stored, one.path),
@@ -84,29 +75,40 @@ class Store:
         with self._files.open_input_file(stored.path) as file:
             data = file.read()
         try:
-            entries = _parquet(data) if stored.path.endswith("parquet") else _json(data)
-        except (ValueError, KeyError, TypeError, pa.ArrowException) as error:
+            entries = [_entry(one) for one in _READERS[stored.path.rpartition(".")[2]](data)]
+        except (ValueError, KeyError, TypeError, AttributeError, csv.Error, pa.ArrowException) as error:
             raise EventError(f"{stored.path} is no object of KServe's logger: {error!r:.200}") from None
         for entry in entries:
             yield from_stored(entry, stored.stored)
 
 
 def _parquet(data: bytes) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = pq.read_table(pa.BufferReader(data), columns=[*_FIELDS.values()]).to_pylist()
+    rows: list[dict[str, Any]] = pq.read_table(pa.BufferReader(data)).to_pylist()
     return rows
 
 
+def _csv(data: bytes) -> list[dict[str, Any]]:
+    csv.field_size_limit(sys.maxsize)
+    return list(csv.DictReader(io.StringIO(data.decode(), newline="")))
+
+
 def _json(data: bytes) -> list[dict[str, Any]]:
-    entries = []
-    for one in json.loads(data):
-        entry = {column: one[name] for name, column in _FIELDS.items()}
-        try:
-            entry["bytes"] = base64.b64decode(entry["bytes"] or "", validate=True)
-        except binascii.Error as error:
-            raise ValueError(f"Bytes is not base64: {error}") from None
-        entry["source_uri"] = _address(entry["source_uri"])
-        entries.append(entry)
-    return entries
+    """A list of entries, or a single one."""
+    tree = json.loads(data)
+    return tree if isinstance(tree, list) else [tree]
+
+
+_READERS: Final = {"json": _json, "parquet": _parquet, "csv": _csv}
+
+
+def _entry(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of an entry, whichever way they are spelled; a body that is text is base64."""
+    plain = {name.replace("_", "").lower(): value for name, value in row.items()}
+    entry = {name: plain[name.replace("_", "")] for name in _FIELDS}
+    if not isinstance(entry["bytes"], bytes):
+        entry["bytes"] = base64.b64decode(entry["bytes"] or "", validate=True)
+    entry["source_uri"] = _address(entry["source_uri"])
+    return entry
 
 
 def _address(url: Mapping[str, Any] | str | None) -> str:

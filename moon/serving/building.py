@@ -12,11 +12,11 @@ from moon.config import RegionsParams, ServingParams
 from moon.items import ItemSource
 from moon.model import Embedder, Item
 from moon.progress import track
-from moon.serving import artefact
 from moon.serving.artefact import Batch, Settings
 from moon.serving.batcher import Vectors
 from moon.serving.products import thumbnail
 from moon.serving.query import Query
+from moon.serving.shares import assemble
 
 _CHUNK: Final = 1024
 """Products whose vectors and pictures are in memory at a time."""
@@ -54,34 +54,6 @@ def build(
     queries = embed_queries(embedder, source, sampled_queries(purchases))
     batches = embed_products(embedder, source, sorted(source.products), params.thumbnail_pixels)
     return assemble(embedder.revision, queries, batches, params, regions, folder)
-
-
-def assemble(
-    revision: str,
-    queries: Mapping[str, Vectors],
-    batches: Iterable[Batch],
-    params: ServingParams,
-    regions: RegionsParams,
-    folder: Path,
-) -> Settings:
-    """Writes the artefact of products that are embedded.
-
-    Args:
-        revision: of the model that embedded them.
-        queries: view -> (Q, D) vectors, as `embed_queries` gives them.
-        batches: the products in ascending order of id.
-        params: settings of the server and its index.
-        regions: the detector's parameters.
-        folder: where to.
-    """
-    settings = Settings(
-        model_revision=revision,
-        centroids={view: tuple(vectors_QD.mean(axis=0).tolist()) for view, vectors_QD in queries.items()},
-        serving=params,
-        regions=regions,
-    )
-    sample_QD = np.concatenate(list(queries.values())) if queries else None
-    return artefact.write(folder, settings, batches, sample_QD)
 
 
 def sampled_queries(purchases: Iterable[Row]) -> dict[str, list[Row]]:

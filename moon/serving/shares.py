@@ -15,11 +15,41 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from moon.catalog.store import reading
+from moon.config import RegionsParams, ServingParams
 from moon.retrieval.vectors import Vectors
-from moon.serving.artefact import Batch
+from moon.serving import artefact
+from moon.serving.artefact import Batch, Settings
 
 _PRODUCTS, _QUERIES = "products.parquet", "queries.parquet"
 _ROWS: Final = 1024
+
+
+def assemble(
+    revision: str,
+    queries: Mapping[str, Vectors],
+    batches: Iterable[Batch],
+    params: ServingParams,
+    regions: RegionsParams,
+    folder: Path,
+) -> Settings:
+    """Writes the artefact of products that are embedded.
+
+    Args:
+        revision: of the model that embedded them.
+        queries: view -> (Q, D) vectors, as `read_queries` gives them.
+        batches: the products in ascending order of id.
+        params: settings of the server and its index.
+        regions: the detector's parameters.
+        folder: where to.
+    """
+    settings = Settings(
+        model_revision=revision,
+        centroids={view: tuple(vectors_QD.mean(axis=0).tolist()) for view, vectors_QD in queries.items()},
+        serving=params,
+        regions=regions,
+    )
+    sample_QD = np.concatenate(list(queries.values())) if queries else None
+    return artefact.write(folder, settings, batches, sample_QD)
 
 
 def write_share(folder: Path, dim: int, batches: Iterable[Batch], queries: Mapping[str, Vectors]) -> int:

@@ -45,8 +45,7 @@ def run(
     Raises:
         ValueError: a share is missing, the shares are of different models, or are not of this catalogue.
     """
-    from moon.serving import building
-    from moon.serving.shares import read_batches, read_queries
+    from moon.serving.shares import assemble, read_batches, read_queries
 
     ordered = in_order(parts, "moon embed")
     revisions = {str(outcome.read(part, "model_revision")["model_revision"]) for part in ordered}
@@ -60,7 +59,7 @@ def run(
     out.mkdir(parents=True, exist_ok=True)
     queries = read_queries(ordered)
     [revision] = revisions
-    settings = building.assemble(revision, queries, batches, params, regions_params, out / ARTEFACT)
+    settings = assemble(revision, queries, batches, params, regions_params, out / ARTEFACT)
     return outcome.save(
         out,
         IndexResult(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -89,14 +90,15 @@ def run(
         data={name: Source(path=str(path), sha256=_digest(path)) for name, path in paths.items()},
     )
     kept = drift_metrics.decision_folder(root, service, window)
-    for folder in (kept, *([out] if out else [])):
-        folder.mkdir(parents=True, exist_ok=True)
-        page = drift_html(reference, {window: (judged, decision)}, params.alpha)
-        (folder / REPORT).write_text(page, encoding="utf-8")
-        if decision.tests:
-            write_evidently(folder / EVIDENTLY, reference, judged, params.evidently_rows)
-        outcome.save(folder, result)
-        _save(folder / drift_metrics.DECISION, result)
+    kept.mkdir(parents=True, exist_ok=True)
+    page = drift_html(reference, {window: (judged, decision)}, params.alpha)
+    (kept / REPORT).write_text(page, encoding="utf-8")
+    if decision.tests:
+        write_evidently(kept / EVIDENTLY, reference, judged, params.evidently_rows)
+    outcome.save(kept, result)
+    _save(kept / drift_metrics.DECISION, result)
+    if out is not None:
+        shutil.copytree(kept, out, dirs_exist_ok=True)
     return result
 
 

@@ -17,6 +17,8 @@ from moon.steps import outcome
 
 TABLE, RECIPE = "table.md", "recipe.yaml"
 _SECTIONS: Final = ("training", "objectives")
+_JUDGED: Final = "evaluation"
+"""The same for all trials; it goes with them because KFP's local loops hand on nothing but their items."""
 _SEED: Final = "training.seed"
 _MOST: Final = 64
 
@@ -60,7 +62,7 @@ def trials(*, recipe: str, space: str) -> list[dict[str, str]]:
         space: JSON object, parameter of section training or objectives -> list of values.
 
     Returns:
-        For each trial ``changes``, ``training`` and ``objectives`` as JSON texts.
+        For each trial ``changes`` and the sections ``training``, ``objectives`` and ``evaluation`` as JSON texts.
 
     Raises:
         ValueError: ``space`` is no such object, makes too many trials, or names an unknown parameter.
@@ -70,7 +72,7 @@ def trials(*, recipe: str, space: str) -> list[dict[str, str]]:
     for values in itertools.product(*grid.values()):
         changes = dict(zip(grid, values, strict=True))
         params = parse_params(recipe, [f"{name}={json.dumps(value)}" for name, value in changes.items()], "recipe")
-        sections = {name: to_json(getattr(params, name)) for name in _SECTIONS}
+        sections = {name: to_json(getattr(params, name)) for name in (*_SECTIONS, _JUDGED)}
         made.append({"changes": json.dumps(changes), **sections})
     return made
 

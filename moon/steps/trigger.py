@@ -108,8 +108,9 @@ def run_in_cluster(
 def trigger(*, root: Path, service: str, window: str, hours: float, start: StartRun) -> TriggerResult:
     """Starts a training for a window, unless one was started for it or for another window less than ``hours`` away.
 
-    The claim is written before the run is started. A process that dies between the two is made up for by the next
-    one, with the same key, so that the runs' server can tell that it is the same run.
+    The claim is written before the run is started. Where that fails, or the process dies between the two, the next
+    call for this window or one near it makes up for it, with the first window's key, so that the runs' server can tell
+    that it is the same run.
 
     Args:
         root: folder of the monitoring's state, shared by all who judge windows.
@@ -120,22 +121,23 @@ def trigger(*, root: Path, service: str, window: str, hours: float, start: Start
     """
     folder = root / _TRIGGERS / service
     folder.mkdir(parents=True, exist_ok=True)
-    claim = folder / f"{window}.json"
     with _locked(folder / ".lock"):
+        near = window if _claim(folder, window).is_file() else _near(folder, window, hours) or window
+        claim = _claim(folder, near)
         if claim.is_file() and (run_id := str(_read(claim)["run_id"])):
-            return TriggerResult(started=False, run_id=run_id, reason=f"Run {run_id} was started for {window} already.")
-        if not claim.is_file():
-            near = _near(folder, window, hours)
-            if near:
-                return TriggerResult(
-                    started=False,
-                    run_id="",
-                    reason=f"A training was started for {near}, less than {hours:g} hours from {window}.",
-                )
-            _write(claim, {"window": window, "run_id": ""})
-        run_id = start(f"drift-{service}", window.lower())
-        _write(claim, {"window": window, "run_id": run_id})
-    return TriggerResult(started=True, run_id=run_id, reason=f"Run {run_id} was started.")
+            return TriggerResult(
+                started=False,
+                run_id=run_id if near == window else "",
+                reason=f"Run {run_id} was started for {near}; {window} starts none within {hours:g} hours of it.",
+            )
+        _write(claim, {"window": near, "run_id": ""})
+        run_id = start(f"drift-{service}", near.lower())
+        _write(claim, {"window": near, "run_id": run_id})
+    return TriggerResult(started=True, run_id=run_id, reason=f"Run {run_id} was started for {near}.")
+
+
+def _claim(folder: Path, window: str) -> Path:
+    return folder / f"{window}.json"
 
 
 @contextlib.contextmanager

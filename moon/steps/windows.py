@@ -9,6 +9,7 @@ from pathlib import Path
 
 from moon.config import CollectorParams
 from moon.monitoring import segments
+from moon.monitoring.probe import read_probe
 from moon.monitoring.windowing import MadeWindow, complete_windows, make_windows, remove_old_logs, window_path
 from moon.monitoring.windows import read_window
 from moon.steps import outcome
@@ -22,6 +23,19 @@ class WindowsResult:
 
     windows: list[MadeWindow]
     removed_logs: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferenceResult:
+    """The window that later ones are compared with."""
+
+    service: str
+    window: str
+    rows: int
+    reference: str
+    """Its file."""
+    probes: bool
+    """Whether answers to the probe set were kept with it."""
 
 
 def run(*, root: Path, params: CollectorParams, out: Path, now: datetime | None = None) -> WindowsResult:
@@ -61,7 +75,7 @@ def reference_paths(root: Path, service: str) -> tuple[Path, Path]:
     return folder / "window.parquet", folder / "probe.parquet"
 
 
-def accept(*, root: Path, service: str, window: str, probe: Path | None) -> Path:
+def accept(*, root: Path, service: str, window: str, probe: Path | None) -> ReferenceResult:
     """Makes a window the reference that later ones are compared with.
 
     Args:
@@ -70,14 +84,14 @@ def accept(*, root: Path, service: str, window: str, probe: Path | None) -> Path
         window: its name; empty: the newest.
         probe: answers to the probe set from the same time; None keeps no probe set.
 
-    Returns:
-        The reference.
-
     Raises:
         ValueError: there is no such window, or it cannot be read.
     """
-    source = window_path(root, service, window or newest(root, service))
-    read_window(source)
+    window = window or newest(root, service)
+    source = window_path(root, service, window)
+    rows = len(read_window(source))
+    if probe is not None:
+        read_probe(probe)
     reference, probes = reference_paths(root, service)
     reference.parent.mkdir(parents=True, exist_ok=True)
     probes.unlink(missing_ok=True)
@@ -86,4 +100,6 @@ def accept(*, root: Path, service: str, window: str, probe: Path | None) -> Path
             partial = target.with_suffix(".partial")
             shutil.copyfile(origin, partial)
             partial.replace(target)
-    return reference
+    return ReferenceResult(
+        service=service, window=window, rows=rows, reference=str(reference), probes=probe is not None
+    )

@@ -191,6 +191,17 @@ def test_a_list_that_leads_out_of_the_folder_is_refused(own: Repository, name: s
     assert not list(own.root.rglob("evil*")) and not Path("/evil").exists()
 
 
+def test_md5s_of_dvc_2_are_refused(own: Repository) -> None:
+    pointer = own.folder / "data.dvc"
+    pointer.write_text(pointer.read_text().replace("  hash: md5\n", ""))
+    git(own.folder, "commit", "--quiet", "-am", "As DVC 2 wrote it")
+    (own.remote / "files" / "md5").rename(own.remote / "old")
+    for folder in (own.remote / "old").iterdir():
+        folder.rename(own.remote / folder.name)
+    with pytest.raises(DvcError, match="dvc cache migrate"):
+        open_folder(str(own.folder), "", "data").__enter__()
+
+
 @pytest.mark.parametrize(
     ("place", "revision", "path", "said"),
     [

@@ -45,7 +45,7 @@ def test_a_version_follows_what_the_file_says_and_not_how(documents: list[Any], 
         (lambda docs: docs.append(docs[1]), "got 1 and 2"),
         (lambda docs: docs.pop(0), "got 0 and 1"),
         (
-            lambda docs: docs[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-configure"].update(
+            lambda docs: docs[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-windows"].update(
                 nodeSelektor={}
             ),
             "nodeSelektor",

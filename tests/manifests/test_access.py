@@ -10,11 +10,13 @@ import pytest
 
 from moon.cluster import job_logs
 from moon.cluster import launcher as launching
+from moon.cluster.inferenceservice import Revision
 from moon.cluster.jobs import TrainingJob
+from moon.cluster.kserve_rollout import KServeRollout
 from moon.cluster.kubernetes_api import Cluster
 from moon.cluster.launcher import KINDS, Launcher
 from moon.cluster.training_pod import SERVICE_ACCOUNT
-from moon.config import LaunchParams
+from moon.config import LaunchParams, ServingParams
 from tests.cluster.fake_kubernetes import FakeKubernetes, configuration, serving
 from tests.manifests.rendering import MANIFESTS, OVERLAYS, amount, bodies, only, with_component
 
@@ -83,6 +85,21 @@ def test_pipelines_may_launch_and_no_more(launches: set[tuple[str, str, str]], f
         "watch",
         "delete",
     }
+
+
+def test_pipelines_may_roll_a_model_out() -> None:
+    params = ServingParams(storage_uri="pvc://moon-training/registry/moon/{version}/model")
+    v1, v2 = (Revision(storage_uri=params.storage_uri, version=version) for version in ("v1", "v2"))
+    fake = FakeKubernetes()
+    with serving(fake) as address:
+        rollout = KServeRollout(Cluster("moon", configuration(address), 20.0), params)
+        rollout.begin(v1, None)
+        rollout.begin(v2, v1)
+        rollout.settle(v2)
+        rollout.settle(None)
+    used = set(asked(fake.requests))
+    assert used <= granted(only("Role", bodies(MANIFESTS / "base"), "moon-pipelines"))
+    assert used <= granted(only("Role", bodies(MANIFESTS / "standalone"), "moon-deployers"))
 
 
 @pytest.mark.parametrize("launches", ["pytorchjob"], indirect=True)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.manifests.rendering import APPLIED, CLUSTER, COMPONENTS, MANIFESTS, bodies, with_component
+from moon.cluster.servingruntime import HTTP_PORT
+from tests.manifests.rendering import APPLIED, CLUSTER, COMPONENTS, MANIFESTS, bodies, only, with_component
 
 IMAGES = Path(__file__).parents[2] / "components" / "images.yaml"
 RESOURCES = {"cpu", "memory", "ephemeral-storage"}
@@ -165,7 +166,7 @@ def test_a_service_reaches_its_pods(applied: list[Body]) -> None:
         body["metadata"]["name"]: body["spec"]["template"] for body in applied if body["kind"] == "Deployment"
     }
     policies = [body["spec"] for body in applied if body["kind"] == "NetworkPolicy"]
-    for service in (body for body in applied if body["kind"] == "Service"):
+    for service in (body for body in applied if body["kind"] == "Service" and body["metadata"]["name"] in deployments):
         template = deployments[service["metadata"]["name"]]
         assert service["spec"]["selector"].items() <= template["metadata"]["labels"].items()
         ports = {port["name"]: port["containerPort"] for one in template["spec"]["containers"] for port in one["ports"]}
@@ -180,7 +181,37 @@ def test_a_service_reaches_its_pods(applied: list[Body]) -> None:
             assert ports[port["targetPort"]] in opened
 
 
+def test_tasks_reach_the_servers_past_the_logger() -> None:
+    found = bodies(MANIFESTS / "overlays" / "prod")
+    service = only("Service", found, "moon-internal")["spec"]
+    assert service["selector"] == only("PodMonitor", found, "moon-serving")["spec"]["selector"]["matchLabels"]
+    [port] = service["ports"]
+    [rule] = only("NetworkPolicy", found, "serving-pipelines")["spec"]["ingress"]
+    assert port["targetPort"] == HTTP_PORT and HTTP_PORT in [opened["port"] for opened in rule["ports"]]
+
+
 def test_only_the_folders_of_the_cluster_leave_the_namespace() -> None:
     for folder in APPLIED:
         namespaced = [body["metadata"].get("namespace") for body in bodies(folder) if body["kind"] != "Namespace"]
         assert all(namespaced) if folder not in CLUSTER else not any(namespaced)
+
+
+BROKEN: dict[str, Callable[[Body], object]] = {
+    "no limit": lambda one: one["resources"]["limits"].pop("ephemeral-storage"),
+    "no resources": lambda one: one["resources"].pop("requests"),
+    "another image": lambda one: one.update(image="ghcr.io/moon-product-search/moon-serve:latest"),
+    "a root that can be written": lambda one: one["securityContext"].update(readOnlyRootFilesystem=False),
+    "a capability": lambda one: one["securityContext"]["capabilities"].update(add=["NET_ADMIN"]),
+    "a literal secret": lambda one: one.setdefault("env", []).append({"name": "AWS_SECRET_ACCESS_KEY", "value": "x"}),
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+@pytest.mark.parametrize(("folder", "kind"), [("overlays/prod", "Deployment"), ("cluster", "ClusterTrainingRuntime")])
+def test_a_broken_rule_is_noticed(broken: str, folder: str, kind: str) -> None:
+    found = bodies(MANIFESTS / folder)
+    [container] = containers([body for body in found if body["kind"] == kind])
+    check(found)
+    BROKEN[broken](container)
+    with pytest.raises((AssertionError, KeyError)):
+        check(found)

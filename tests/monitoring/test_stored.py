@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import base64
+import csv
 import json
 import os
 from pathlib import Path
@@ -23,24 +25,60 @@ def as_json(folder: Path, entries: list[dict], name: str = "a-request.json") -> 
     return path
 
 
-def as_parquet(folder: Path) -> Path:
-    fields = ["url", "bytes", "content_type", "req_type", "id", "source_uri", "inference_service", "endpoint"]
-    values = [
-        ["s3://bucket/logs", one.data, "application/json", one.kind, one.id, one.source, one.service, ""]
+SNAKE = ["url", "bytes", "content_type", "req_type", "id", "source_uri", "inference_service", "endpoint"]
+CAMEL = ["url", "bytes", "contentType", "reqType", "id", "sourceUri", "inferenceService", "endpoint"]
+
+
+def as_table(folder: Path, names: list[str], text: bool, form: str) -> Path:
+    """Rows with the fields of a version of the logger; as text, a body is base64."""
+    rows = [
+        dict(
+            zip(
+                names,
+                [
+                    "s3://b",
+                    base64.b64encode(one.data).decode() if text else one.data,
+                    "",
+                    one.kind,
+                    one.id,
+                    one.source,
+                    one.service,
+                    "",
+                ],
+                strict=True,
+            )
+        )
         for one in EVENTS
     ]
-    path = folder / "b-response.parquet"
-    pq.write_table(pa.table({name: [row[place] for row in values] for place, name in enumerate(fields)}), path)
+    path = folder / f"b-response.{form}"
+    if form == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    else:
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, names)
+            writer.writeheader()
+            writer.writerows(rows)
     os.utime(path, (NOON.timestamp(), NOON.timestamp()))
     return path
 
 
-@pytest.mark.parametrize("form", ["json", "parquet"])
+@pytest.mark.parametrize("form", ["json", "parquet of 0.17", "parquet", "csv"])
 def test_stored_events_are_those_of_the_http_mode(tmp_path, form):
-    as_json(tmp_path, [stored(one) for one in EVENTS]) if form == "json" else as_parquet(tmp_path)
+    if form == "json":
+        as_json(tmp_path, [stored(one) for one in EVENTS])
+    elif form == "parquet of 0.17":
+        as_table(tmp_path, SNAKE, text=False, form="parquet")
+    else:
+        as_table(tmp_path, CAMEL, text=True, form=form)
     store = Store(str(tmp_path))
     (one,) = store.objects()
     assert list(store.events(one)) == EVENTS
+
+
+def test_an_object_of_one_event_is_no_list(tmp_path):
+    as_json(tmp_path, []).write_text(json.dumps(stored(EVENTS[0])))
+    store = Store(str(tmp_path))
+    assert [(one.id, one.data) for one in store.events(store.objects()[0])] == [(EVENTS[0].id, EVENTS[0].data)]
 
 
 def test_objects_come_oldest_first_and_other_files_are_left(tmp_path):
@@ -52,7 +90,7 @@ def test_objects_come_oldest_first_and_other_files_are_left(tmp_path):
     assert Store(str(tmp_path / "nothing")).objects() == []
 
 
-@pytest.mark.parametrize("text", ["{", "[1]", '[{"Id": "a"}]', '[{"Id": "a", "Bytes": "?"}]'])
+@pytest.mark.parametrize("text", ["{", "[1]", '[{"Id": "a"}]', '"a"', "7"])
 def test_foreign_objects_are_refused_by_name(tmp_path, text):
     path = as_json(tmp_path, [])
     path.write_text(text)
@@ -61,9 +99,29 @@ def test_foreign_objects_are_refused_by_name(tmp_path, text):
         list(store.events(store.objects()[0]))
 
 
-def test_csv_and_unknown_addresses_are_refused(tmp_path):
-    (tmp_path / "a-request.csv").write_text("Id\n")
-    with pytest.raises(EventError, match="set the logger's parameter 'format'"):
-        Store(str(tmp_path)).objects()
+def test_unknown_addresses_are_refused():
     with pytest.raises(ValueError, match="expected an absolute folder"):
         Store("nowhere://bucket")
+
+
+def test_a_bucket_is_read_like_a_folder(tmp_path, monkeypatch):
+    moto = pytest.importorskip("moto.server", reason="needs moto[server], which speaks S3")
+    boto3 = pytest.importorskip("boto3")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1")
+        client.create_bucket(Bucket="traffic")
+        body = json.dumps([stored(one) for one in EVENTS]).encode()
+        client.put_object(Bucket="traffic", Key="logs/shop/moon/predictor/a-request.json", Body=body)
+        client.put_object(Bucket="traffic", Key="logs/notes.txt", Body=b"x")
+        store = Store(f"s3://traffic/logs?endpoint_override={host}:{port}&scheme=http&region=us-east-1")
+        (one,) = store.objects()
+        assert [event.data for event in store.events(one)] == [event.data for event in EVENTS]
+        assert one.path == "traffic/logs/shop/moon/predictor/a-request.json" and one.size == len(body)
+        assert Store(f"s3://traffic/none?endpoint_override={host}:{port}&scheme=http&region=us-east-1").objects() == []
+    finally:
+        server.stop()

@@ -21,12 +21,11 @@ from pipelines.sweep import moon_sweep, moon_sweep_here
 from pipelines.train import moon_train, moon_train_here
 from tests.conftest import outside
 
-SIDE_EFFECTS = {
-    "canary", "deploy", "finish", "register", "replay", "report", "report-2", "serving", "settle", "swap"
-}  # fmt: skip
+SIDE_EFFECTS = {"canary", "deploy", "finish", "monitor", "probe", "register", "replay", "report", "report-2", "retrain",
+                "serving", "settle", "swap", "windows"}  # fmt: skip
 TRAINING = {"launch", "train"}
-SHARED = {"canary", "challenge", "compare", "deploy", "fetch", "finish", "launch", "model", "register", "replay",
-          "report", "report-2", "serving", "settle", "swap"}  # fmt: skip
+SHARED = {"canary", "challenge", "deploy", "fetch", "finish", "launch", "model", "monitor", "register", "replay",
+          "report", "report-2", "retrain", "serving", "settle", "swap", "windows"}  # fmt: skip
 """Tasks that see the claim."""
 
 

@@ -13,7 +13,6 @@ from components.merge_regions.component import merge_regions
 from components.regions.component import regions
 from pipelines import local
 
-
 RECIPE = "regions: {detector: full}\npipeline: {shards: 2}"
 
 

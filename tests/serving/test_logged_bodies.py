@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import struct
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from moon.config import DriftParams
 from moon.monitoring.bodies import read_request, read_response
+from moon.monitoring.probe import compare_probes, read_probe
+from moon.steps import probe
 from tests.serving.running import Server, b64
 
 TEXTS = ["red mug", ""]
@@ -93,3 +97,17 @@ def test_an_item_that_failed_is_no_row(server: Server) -> None:
     texts = [{"name": "text", "shape": [2], "datatype": "BYTES", "data": ["red mug", ""]}]
     answers, _ = read_response(ask(server, "/v2/models/moon/infer", {"inputs": texts})[1])
     assert [one.failed for one in answers] == [False, True]
+
+
+def test_the_probe_set_finds_the_same_server_unchanged(server: Server, tiny_catalog: Path, tmp_path: Path) -> None:
+    params = DriftParams(probes=12, probe_k=3)
+    url = server.endpoint.url
+    results = [probe.run(url=url, catalog=tiny_catalog, params=params, out=tmp_path / name) for name in ("a", "b")]
+    assert results[0] == results[1] and 0 < results[0].queries <= 12 and results[0].failed == 0
+    assert results[0].model_revision == server.embedder.revision
+    first, second = (read_probe(tmp_path / name / probe.PROBE) for name in ("a", "b"))
+    compared = compare_probes(first, second)
+    assert compared.distance == pytest.approx(0, abs=1e-6) and not compared.model_changed and not compared.index_changed
+    assert compared.recall == results[0].recall == compared.reference_recall
+    with pytest.raises(ValueError, match="answered none of"):
+        probe.run(url="http://127.0.0.1:9", catalog=tiny_catalog, params=params, out=tmp_path / "c")

@@ -9,6 +9,7 @@ from moon.config import RegionsParams, ServingParams
 from moon.items import ItemSource
 from moon.model import Embedder
 from moon.serving import building
+from moon.serving.artefact import read_settings
 from moon.serving.products import Products
 from moon.steps import embed, index, shares
 from moon.steps.purchases import usable_purchases
@@ -53,7 +54,7 @@ def test_an_artefact_of_shares_is_that_of_one_run(
         assert mine.title(row) == theirs.title(row) and mine.picture(row) == theirs.picture(row) != b""
     one, other = (np.load(folder / "index" / "vectors.npy") for folder in (made_dir, tmp_path / "whole"))
     np.testing.assert_allclose(one, other, atol=1e-5)  # batches differ, and so the last bits
-    settings = building.artefact.read_settings(made_dir)
+    settings = read_settings(made_dir)
     for view, centroid in whole.centroids.items():
         np.testing.assert_allclose(settings.centroids[view], centroid, atol=1e-5)
 

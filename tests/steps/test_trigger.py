@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from moon.cli import main
+from moon.cluster.kfp_client import PipelineService
 from moon.steps.trigger import TriggerResult, trigger
+from tests.cluster.fake_kfp import FakeKfp, serving
 
 WINDOW = "2026-11-23T1200Z"
 
@@ -41,7 +44,7 @@ def test_another_service_and_a_later_window_start_their_own(tmp_path):
     windows = [WINDOW, "2026-11-24T1100Z", "2026-11-24T1200Z"]
     assert [ask(tmp_path, runs, window).started for window in windows] == [True, False, True]
     late = ask(tmp_path, runs, "2026-11-24T1800Z")
-    assert not late.started and "2026-11-24T1200Z, less than 24 hours" in late.reason
+    assert not late.started and "2026-11-24T1200Z" in late.reason and not late.run_id
     assert ask(tmp_path, runs, service="shop").started
     assert ask(tmp_path, runs, "2026-11-24T1800Z", hours=0).started
 
@@ -59,6 +62,18 @@ def test_a_start_that_failed_is_made_up_for_with_the_same_key(tmp_path):
         ask(tmp_path, runs)
     runs.broken = False
     assert ask(tmp_path, runs).started and not ask(tmp_path, runs).started
+    assert len(runs.keys) == 1
+
+
+def test_the_next_window_makes_up_for_a_start_that_failed(tmp_path):
+    runs = Runs()
+    runs.broken = True
+    with pytest.raises(RuntimeError):
+        ask(tmp_path, runs)
+    runs.broken = False
+    made_up = ask(tmp_path, runs, "2026-11-23T1300Z")
+    assert made_up.started and made_up.run_id.endswith(WINDOW.lower())
+    assert not ask(tmp_path, runs).started and not ask(tmp_path, runs, "2026-11-23T1400Z").started
     assert len(runs.keys) == 1
 
 
@@ -82,3 +97,58 @@ def test_judges_at_the_same_time_start_one_run(tmp_path):
         assert judge.exitcode == 0
     assert len(started.read_text().splitlines()) == 1
     assert json.loads((tmp_path / "triggers" / "moon" / f"{WINDOW}.json").read_text())["run_id"] == "run"
+
+
+SPEC = """
+schemaVersion: 2.1.0
+sdkVersion: kfp-2.17.0
+pipelineInfo: {name: moon-train}
+root: {dag: {tasks: {}}}
+deploymentSpec: {executors: {}}
+components: {}
+"""
+
+
+def decided(root: Path, decision: str) -> None:
+    folder = root / "decisions" / "moon" / WINDOW
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "decision.json").write_text(json.dumps({"decision": decision}))
+
+
+def test_a_training_is_started_on_the_pipelines_server_once(tmp_path):
+    fake = FakeKfp(token="secret")
+    (tmp_path / "token").write_text("secret\n")
+    (tmp_path / "moon-train.yaml").write_text(SPEC)
+    root = tmp_path / "root"
+    decided(root, "retrain")
+    with serving(fake) as host:
+        PipelineService(host, token="secret").upload(tmp_path / "moon-train.yaml")
+        command = ["retrain", "--service", "moon", "--host", host, "--argument", "data=/data", "--root", str(root)]
+        command += [
+            "--token-file",
+            str(tmp_path / "token"),
+            "--out",
+            str(tmp_path / "out"),
+            "--window",
+            WINDOW,
+            "--json",
+        ]
+        assert main(command) == main(command) == 0
+        # Even a claim that was lost with its process does not start a second run.
+        (root / "triggers" / "moon" / f"{WINDOW}.json").write_text(json.dumps({"window": WINDOW, "run_id": ""}))
+        assert main(command) == 0
+    (run,) = fake.rows["runs"]
+    assert run["display_name"] == f"drift-moon-{WINDOW.lower()}"
+    assert run["runtime_config"]["parameters"] == {"data": "/data"}
+    told = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert told["run_id"] == run["run_id"]
+
+
+@pytest.mark.parametrize(("decision", "told"), [("warn", "asks for no training"), (None, "no decision at")])
+def test_a_window_that_asks_for_nothing_starts_nothing(tmp_path, capsys, decision, told):
+    if decision:
+        decided(tmp_path, decision)
+    command = ["retrain", "--service", "moon", "--host", "http://127.0.0.1:1", "--root", str(tmp_path)]
+    assert main([*command, "--window", WINDOW, "--out", str(tmp_path / "out")]) == 2
+    assert told in capsys.readouterr().err
+    assert main([*command, "--window", WINDOW, "--argument", "data"]) == 2
