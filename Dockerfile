@@ -67,7 +67,7 @@ RUN --mount=type=bind,source=docker/install.sh,target=/docker/install.sh \
     --mount=type=bind,source=docker/wheels,target=/docker/wheels \
     --mount=type=secret,id=uv,target=/etc/uv/uv.toml \
     --mount=type=cache,target=/root/.cache/uv \
-    /docker/install.sh serve
+    /docker/install.sh serve tracing
 
 FROM tools AS pipeline-deps
 ARG DEVICE=cpu
@@ -75,7 +75,7 @@ RUN --mount=type=bind,source=docker/install.sh,target=/docker/install.sh \
     --mount=type=bind,source=docker/wheels,target=/docker/wheels \
     --mount=type=secret,id=uv,target=/etc/uv/uv.toml \
     --mount=type=cache,target=/root/.cache/uv \
-    /docker/install.sh data train serve monitor pipeline
+    /docker/install.sh data train serve monitor pipeline tracing
 
 # --- the parts list of each image ---------------------------------------------------------------------------------
 FROM data-deps AS data-sbom
@@ -114,6 +114,7 @@ RUN --mount=type=bind,source=docker/check.py,target=/docker/check.py \
     python /docker/check.py data
 ARG REVISION=
 LABEL org.opencontainers.image.version=$VERSION org.opencontainers.image.revision=$REVISION
+ENV MOON_GIT_SHA=$REVISION
 CMD ["moon", "--help"]
 
 FROM runtime AS train
@@ -128,6 +129,7 @@ RUN --mount=type=bind,source=docker/check.py,target=/docker/check.py \
     python /docker/check.py train
 ARG REVISION=
 LABEL org.opencontainers.image.version=$VERSION org.opencontainers.image.revision=$REVISION
+ENV MOON_GIT_SHA=$REVISION
 CMD ["moon", "--help"]
 
 FROM runtime AS pipeline
@@ -142,6 +144,7 @@ RUN --mount=type=bind,source=docker/check.py,target=/docker/check.py \
     python /docker/check.py pipeline
 ARG REVISION=
 LABEL org.opencontainers.image.version=$VERSION org.opencontainers.image.revision=$REVISION
+ENV MOON_GIT_SHA=$REVISION
 CMD ["moon", "--help"]
 
 # The last one, hence what a build without --target makes.
@@ -157,6 +160,7 @@ RUN --mount=type=bind,source=docker/check.py,target=/docker/check.py \
     python /docker/check.py serve
 ARG REVISION=
 LABEL org.opencontainers.image.version=$VERSION org.opencontainers.image.revision=$REVISION
+ENV MOON_GIT_SHA=$REVISION
 EXPOSE 8080 8081
 ENTRYPOINT ["python", "-m", "moon.serving"]
 CMD ["--model_dir=/mnt/models", "--http_port=8080", "--grpc_port=8081"]

@@ -44,8 +44,8 @@ _HEAD: Final = base64.b64encode(b"\xff\xd8\xff\xfe" + (2 + _SERIAL_CHARS * 3 // 
 
 
 def prepare(folder: Path, params: ModelParams | None = None) -> None:
-    """Saves a tiny model with seeded random weights."""
-    model, processor = build(params or ModelParams(), [" ".join(words())])
+    """Saves a tiny model with seeded random weights, which reads pictures by the fast path."""
+    model, processor = build(params or ModelParams(resize="fast"), [" ".join(words())])
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
 

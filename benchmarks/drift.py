@@ -4,16 +4,21 @@
 
 A null window is drawn like its reference: no method should call it drifted in more than a share alpha of the cases.
 A shifted window has its vectors moved by ``--shift`` along one direction before they are normalised. Error rates of
-ours come from 25 times as many windows. One thread; the last line is one JSON object.
+ours come from 25 times as many windows. Then every method gets one pair of null windows of each of ``--sizes`` rows,
+with at most ``--seconds`` and 2 GB of memory. One thread; the last line is one JSON object.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import subprocess
+import sys
 import time
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +33,7 @@ from moon.monitoring.windows import window_table
 ALPHA = 0.05
 OURS = "moon"
 _OURS_TIMES = 25
+_MEMORY = 2_000_000_000
 Method = Callable[[np.ndarray, np.ndarray], bool]
 
 
@@ -39,6 +45,8 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=96)
     parser.add_argument("--windows", type=int, default=20, help="null and as many shifted windows for every method")
     parser.add_argument("--shift", type=float, default=0.5, help="in standard deviations of the strongest direction")
+    parser.add_argument("--sizes", type=int, nargs="*", default=[1_000, 10_000, 100_000], help="rows of large windows")
+    parser.add_argument("--seconds", type=float, default=60, help="for one method on one pair of large windows")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     with threadpool_limits(1):
@@ -48,6 +56,9 @@ def main() -> None:
     print(f"{'method':34} {'false alarms':>12} {'power':>7} {'ms':>8} {'windows':>8}")
     for name, row in measured.items():
         print(f"{name:34} {row['false_alarm_rate']:12.3f} {row['power']:7.3f} {row['ms']:8.1f} {row['windows']:8d}")
+    sizes = {name: large(name, arguments) for name in measured}
+    for name, found in sizes.items():
+        print(f"{name:34} " + ", ".join(f"{rows} rows: {one}" for rows, one in found.items()))
     classifier = measured["evidently model, bootstrap"]
     line = {
         "ratio": round(classifier["ms"] / measured[OURS]["ms"], 2),
@@ -56,6 +67,7 @@ def main() -> None:
         "power": measured[OURS]["power"],
         **vars(arguments),
         "methods": measured,
+        "sizes_measured": sizes,
     }
     print(json.dumps(line))
 
@@ -77,6 +89,26 @@ def measure(method: Method, arguments: argparse.Namespace, windows: int) -> dict
         "ms": round(1000 * seconds / (2 * windows), 2),
         "windows": windows,
     }
+
+
+def large(name: str, arguments: argparse.Namespace) -> dict[int, Any]:
+    """Seconds and peak memory of a method on large windows, or why it did not end; then it gets no larger ones."""
+    script = Path(__file__).with_name("_drift_size.py")
+    found: dict[int, Any] = {}
+    for rows in sorted(arguments.sizes):
+        command = [sys.executable, str(script), name, str(rows), str(arguments.dim), str(_MEMORY)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        try:
+            run = subprocess.run(
+                command, capture_output=True, text=True, timeout=arguments.seconds + 60, env=environment, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return {**found, rows: f"not done in {arguments.seconds + 60:.0f} s with its start"}
+        if run.returncode:
+            said = run.stderr.strip().splitlines()[-1:] or [f"exit code {run.returncode}"]
+            return {**found, rows: said[0][:200]}
+        found[rows] = json.loads(run.stdout.splitlines()[-1])
+    return found
 
 
 def pair(number: int, arguments: argparse.Namespace, shift: float) -> tuple[np.ndarray, np.ndarray]:

@@ -18,6 +18,11 @@ from moon import telemetry
 IMAGES = Path(__file__).with_name("images.yaml")
 
 
+def images() -> dict[str, str]:
+    """Name of an image -> where it lies, by digest once it has been published."""
+    return dict(yaml.safe_load(IMAGES.read_text(encoding="utf-8"))["images"])
+
+
 def image(component: str = "") -> str:
     """The image that a component runs in, or without a name the one that holds what every component needs.
 

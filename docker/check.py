@@ -28,6 +28,7 @@ ROOMS = {
     "serve": ("moon.serving", "moon.model", "moon.retrieval", "moon.vision"),
     "monitor": ("moon.monitoring",),
     "pipeline": ("moon.cluster", "moon.config"),
+    "tracing": (),
 }
 
 

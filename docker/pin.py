@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 IMAGES = Path("components/images.yaml")
 TARGETS = ("data", "train", "serve", "pipeline")
-REPEATED = ("params.yaml", "moon/config/sections.py", "manifests/**/*.yaml")
+REPEATED = ("params.yaml", "moon/config/*.py", "manifests/**/*.yaml")
 NAME = re.compile(r"^  (?P<target>\w+): (?P<reference>\S+[:@]\S+)$", re.MULTILINE)
 
 

@@ -28,7 +28,7 @@ from moon.steps import configure
 from moon.threads import wait_asleep
 from pipelines import local, summary
 from pipelines.catalogue import prepare
-from pipelines.train import moon_train
+from pipelines.train import moon_train_here
 
 _WIDTH = 100
 """Columns that the tables need."""
@@ -96,24 +96,24 @@ def run(params: Params, out: Path, console: Console, fresh: bool = False) -> dic
 
     arguments = {
         "data": str(catalog.resolve()),
-        "data_version": digest,
+        "version": digest,
         "recipe": to_json(params),
         "registry": str((out.parent / "registry").resolve()),
         "deployment": str((out / "deployment").resolve()),
     }
     try:
         with _Steps(console) as steps:
-            tasks = local.run(moon_train, arguments, root=out / "kfp", log=out / "pipeline.log", watch=steps.watch)
-    finally:  # the exit task does not run when the run is interrupted
-        from moon.steps import deploy
+            tasks = local.run(moon_train_here, arguments, root=out / "kfp", log=out / "pipeline.log", watch=steps.watch)
+    finally:  # what the run has brought into service does not outlive it
+        from moon.steps import rollout
 
-        deploy.stop(out / "deployment")
+        rollout.stop(out / "deployment")
     folders = _folders(out / "kfp")
     report = out / "report.html"
     shutil.copyfile(folders.pop("report") / "index.html", report)
     measured = summary.collect(folders)
     result = {
-        "ok": measured["gate"]["passed"],
+        "ok": measured["gate"]["passed"] and measured["canary"]["verdict"] == "promote",
         "seconds": round(time.monotonic() - started, 1),
         "finished": time.strftime("%Y-%m-%d %H:%M:%S"),
         "steps": summary.steps(tasks),
@@ -123,8 +123,10 @@ def run(params: Params, out: Path, console: Console, fresh: bool = False) -> dic
         "recipe": to_dict(params),
         "key": key,
     }
-    if not result["ok"]:
+    if not measured["gate"]["passed"]:
         result["error"] = "the model did not pass the gate: " + " ".join(measured["gate"]["reasons"])
+    elif not result["ok"]:
+        result["error"] = "the model was rolled back: " + " ".join(measured["canary"]["reasons"])
     _write(out, result)
     return _show(result, console)
 

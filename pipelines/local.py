@@ -1,7 +1,8 @@
 """Runs a pipeline on this machine with KFP's local runner: the same tasks, each in its own process, and cached.
 
 KFP leaves two things open that this module adds. Its cache keys hold the image's name but not the code in it, so the
-name gets a digest of our sources. And it reports progress only as log messages: `Progress` reads those.
+name gets a digest of our sources. And it reports progress only as log messages: `Progress` reads those. Shares of a
+loop run in threads, two at a time.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def run(
     progress = Progress(watch)
     with output, _logging_to(output, progress), contextlib.redirect_stdout(output):
         try:
-            with_image(pipeline, f"{image()}-{source_digest()[:16]}")(**arguments)
+            without_retries(with_image(pipeline, f"{image()}-{source_digest()[:16]}"))(**arguments)
         except RuntimeError as error:
             failed = next((task.name for task in progress.tasks if task.failed), None)
             if failed is None:
@@ -83,6 +84,15 @@ def with_image(pipeline: Any, name: str) -> Any:
     for executor in changed.pipeline_spec.deployment_spec["executors"].values():
         executor["container"]["image"] = name
     return changed
+
+
+def without_retries(pipeline: Any) -> Any:
+    """The same pipeline, whose tasks fail at once: what fails here once fails again."""
+    spec = pipeline.pipeline_spec
+    for component in (spec.root, *spec.components.values()):
+        for task in component.dag.tasks.values():
+            task.ClearField("retry_policy")
+    return pipeline
 
 
 def source_digest(*more: str) -> str:
@@ -102,17 +112,17 @@ class Progress(logging.Filter):
     def __init__(self, watch: Callable[[str, TaskRun | None], None]) -> None:
         super().__init__()
         self._watch = watch
-        self._started: dict[str, float] = {}
+        self._started: dict[tuple[int | None, str], float] = {}
         self.tasks: list[TaskRun] = []
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Takes note of a task's start or end; lets every record through."""
         message = _COLOUR.sub("", record.getMessage())
         if match := _STARTED.match(message):
-            self._started[match["name"]] = time.monotonic()
+            self._started[record.thread, match["name"]] = time.monotonic()
             self._watch(_COPY.sub("", match["name"]), None)
         elif match := _ENDED.match(message):
-            seconds = time.monotonic() - self._started.pop(match["name"])
+            seconds = time.monotonic() - self._started.pop((record.thread, match["name"]))
             self._end(match["name"], round(seconds, 2), failed=match["status"] != "SUCCESS")
         elif match := _CACHED.match(message):
             self._end(match["name"], 0.0, cached=True)

@@ -1,22 +1,55 @@
-"""The pipeline ``moon-monitor``: one window of traffic against its reference."""
+"""The pipeline ``moon-monitor``: judges the newest window of traffic, and trains where it asks for it."""
 
 from kfp import dsl
 
-from components.compare.component import compare
-from components.configure.component import configure
+from components.fetch.component import fetch
+from components.monitor.component import monitor
+from components.probe.component import probe
+from components.retrain.component import retrain
+from components.windows.component import windows
+from pipelines.platform import MEDIUM, MOUNT, SMALL, ask
 from pipelines.train import RECIPE
 
+TRAFFIC = "moon-traffic"
+"""Claim of the collector."""
+_HOST = "http://ml-pipeline.kubeflow:8888"
 
-@dsl.pipeline(name="moon-monitor", description="Test one window of traffic for drift.")  # type: ignore[untyped-decorator]
-def moon_monitor(reference: str, window: str, recipe: str = RECIPE) -> str:
-    """Gives the decision on the window; the page beside it tells why.
+
+@dsl.pipeline(name="moon-monitor", description="Judge the newest window of traffic, and train where it asks for it.")  # type: ignore[untyped-decorator]
+def moon_monitor(
+    service: str,
+    url: str,
+    data: str,
+    path: str = "",
+    revision: str = "",
+    version: str = "",
+    root: str = MOUNT,
+    host: str = _HOST,
+    arguments: dict = {},  # type: ignore[type-arg] # noqa: B006
+    recipe: str = RECIPE,
+    claim: str = TRAFFIC,
+) -> None:
+    """Made to recur: every run looks at the traffic anew, and a window starts at most one training.
 
     Args:
-        reference: Parquet file of the traffic that the model was accepted on.
-        window: Parquet file of the traffic to judge, named after its window.
+        service: Name of the InferenceService.
+        url: Address of its predictor, which is asked the probe set.
+        data: Catalogue of the probe set: a folder; with path, Git repository whose data DVC tracks.
+        path: Of the catalogue in the repository.
+        revision: Commit, tag or branch of the repository; keep it fixed, so that the probe set stays the same.
+        version: Digest that the catalogue must have.
+        root: Folder of the collected traffic, windows, references and decisions.
+        host: API of Kubeflow Pipelines, where a training is started.
+        arguments: Of moon-train.
         recipe: Text of a parameter file.
+        claim: Volume claim of the collector, mounted at /mnt/moon.
     """
-    params = configure(recipe=recipe).outputs
-    compared = compare(reference=reference, window=window, params=params["drift"])
-    decision: str = compared.outputs["Output"]
-    return decision
+    asked = {"root": root, "service": service, "recipe": recipe}
+    window = ask(windows(**asked), MEDIUM, cached=False, claim=claim).outputs["Output"]
+    fetched = ask(fetch(source=data, path=path, revision=revision, version=version), MEDIUM, claim=claim)
+    probed = ask(probe(url=url, catalog=fetched.outputs["catalog"], recipe=recipe), MEDIUM, cached=False)
+    judged = monitor(**asked, window=window, answers=probed.outputs["answers"])
+    decision = ask(judged, MEDIUM, cached=False, claim=claim).outputs["Output"]
+    with dsl.If(decision == "retrain", name="drifted"):
+        started = retrain(**asked, window=window, host=host, arguments=arguments)
+        ask(started, SMALL, cached=False, claim=claim)

@@ -26,6 +26,7 @@ def collect(folders: Mapping[str, Path]) -> dict[str, Any]:
         "retrieval": evaluation.get("retrieval"),
         "labels": evaluation.get("labels"),
         "endpoint": deployment.get("answers"),
+        "canary": results.get("canary"),
         "replay": results.get("replay"),
         "drift": drift.get("decisions"),
     }
@@ -33,7 +34,12 @@ def collect(folders: Mapping[str, Path]) -> dict[str, Any]:
 
 def steps(tasks: Iterable[TaskRun]) -> dict[str, dict[str, Any]]:
     """What every task took."""
-    return {task.name: {"seconds": task.seconds, "cached": task.cached} for task in tasks}
+    taken: dict[str, dict[str, Any]] = {}
+    for task in tasks:  # one that runs for each share has several
+        known = taken.setdefault(task.name, {"seconds": 0.0, "cached": True})
+        known["seconds"] = round(known["seconds"] + task.seconds, 2)
+        known["cached"] &= task.cached
+    return taken
 
 
 def show(console: Console, summary: Mapping[str, Any]) -> None:
@@ -71,6 +77,9 @@ def _facts(summary: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
         yield "core regions", f"{regions['images']} pictures, {regions['fallback_share']:.0%} without one{scored}"
     if gate := summary.get("gate"):
         yield "gate", "passed" if gate["passed"] else "not passed"
+    if canary := summary.get("canary"):
+        beside = f"beside {canary['stable']}" if canary["stable"] not in ("", canary["canary"]) else "alone"
+        yield "canary", f"{canary['canary']}, tried {beside}: {canary['verdict']}"
     for kind, answer in (summary.get("endpoint") or {}).items():
         best = answer["top5"][0]
         place = "in" if answer["bought_in_top5"] else "not in"

@@ -17,21 +17,26 @@ from moon.cluster.deployment import DeploymentError
 from moon.config import Params, to_dict
 
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-LEAVES = {**{name: one for name, one in COMMANDS.items() if name != "import"}, **COMMANDS["import"].commands}
+GROUPS = {
+    name: one.commands for name, one in COMMANDS.items() if hasattr(one, "commands") and not one.invoke_without_command
+}
+LEAVES = {name: one for name, one in COMMANDS.items() if name not in GROUPS}
+LEAVES |= {f"{group} {name}": one for group, commands in GROUPS.items() for name, one in commands.items()}
 
 
 def test_there_is_a_command_for_every_step() -> None:
     steps = "render import fetch validate duplicates regions init mine augment train launch evaluate compare ablate "
-    steps += "gate register export deploy canary replay drift report"
+    steps += "gate register export deploy canary replay drift report data lineage "
+    steps += "collect windows probe reference monitor retrain pipeline"
     assert set(COMMANDS) == {*steps.split(), "params"}
 
 
 @pytest.mark.parametrize("name", LEAVES)
 def test_every_command_teaches_with_an_example(name: str) -> None:
     options = {option for parameter in LEAVES[name].params for option in parameter.opts}
-    assert f"Example: moon {'import ' if name in COMMANDS['import'].commands else ''}{name}" in LEAVES[name].help
-    assert "--json" in options
-    if name not in ("fetch", "report"):
+    assert f"Example: moon {name}" in LEAVES[name].help
+    assert "--json" in options or name == "pipeline compile"
+    if name not in ("pipeline compile", "pipeline upload", "fetch", "report", "lineage", "data snapshot", "reference"):
         assert {"--params", "--set"} <= options
 
 

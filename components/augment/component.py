@@ -29,6 +29,7 @@ def augment(
     from moon.config import AugmentParams, from_json
     from moon.steps import augment as step
     from moon.steps.flat import write_numbers
+    from moon.steps.provenance import origin
 
     result = step.run(
         catalog=Path(catalog.path),
@@ -37,4 +38,5 @@ def augment(
         params=from_json(AugmentParams, params),
         out=Path(augmented.path),
     )
+    augmented.metadata.update(origin(catalog.metadata, augment=params))
     metrics.metadata.update(write_numbers(result, Path(metrics.path)))

@@ -2,13 +2,13 @@
 
 from typing import NamedTuple
 
+from kfp.dsl import Artifact, Output
+
 from components.base import component
 
 
 @component
-def configure(
-    recipe: str,
-) -> NamedTuple(  # type: ignore[valid-type]
+def configure(recipe: str, recipe_file: Output[Artifact]) -> NamedTuple(  # type: ignore[valid-type]
     "Sections",
     [
         ("validation", str),
@@ -19,22 +19,32 @@ def configure(
         ("augment", str),
         ("objectives", str),
         ("training", str),
+        ("launch", str),
+        ("pipeline", str),
         ("evaluation", str),
         ("gate", str),
         ("serving", str),
         ("drift", str),
         ("digest", str),
+        ("cpu", str),
+        ("memory", str),
+        ("shards", list),
     ],
 ):
     """Refuses an unknown parameter before anything runs, and gives each step only its own.
 
     Args:
         recipe: Text of a parameter file.
+        recipe_file: The recipe with every default written out, named by its digest.
     """
-    from moon.steps import configure as step
+    from pathlib import Path
 
-    sections = step.run(recipe=recipe)
-    names = (
-        "validation duplicates regions model mining augment objectives training evaluation gate serving drift digest"
-    )
-    return tuple(sections[name] for name in names.split())
+    from moon.steps import configure as step
+    from moon.steps.provenance import origin
+
+    made = step.run(recipe=recipe)
+    Path(recipe_file.path).write_text(made.text, encoding="utf-8")
+    recipe_file.metadata.update(origin(), recipe_digest=made.sections["digest"])
+    names = "validation duplicates regions model mining augment objectives training launch pipeline evaluation gate"
+    sections = [made.sections[name] for name in f"{names} serving drift digest".split()]
+    return (*sections, made.cpu, made.memory, made.shards)

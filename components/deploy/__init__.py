@@ -1,1 +1,1 @@
-"""Starts the model server and tries it."""
+"""Tries a registered version beside the one that serves."""

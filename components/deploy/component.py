@@ -1,41 +1,43 @@
-"""Starts the model server and tries it."""
+"""Tries a registered version beside the one that serves."""
 
-from kfp.dsl import Dataset, Input, Metrics, Model, Output
+from kfp.dsl import Artifact, Dataset, Input, Metrics, Output
 
 from components.base import component
 
 
 @component
 def deploy(
-    trained: Input[Model],
+    version: str,
+    search: Input[Artifact],
     catalog: Input[Dataset],
     regions: Input[Dataset],
-    version: str,
+    registry: str,
     deployment: str,
     params: str,
-    regions_params: str,
+    pipeline: str,
     metrics: Output[Metrics],
 ) -> str:
-    """Starts the server on a registered model, waits until it is ready and asks it a text, a photo and both.
+    """Starts a canary, waits until it is ready, asks it a text, a photo and both, and gives the folder of its answers.
 
     Args:
-        trained: Output of the train component.
-        catalog: The catalogue to search in.
-        regions: Core regions of its pictures.
         version: Registered version of the model.
-        deployment: Name of the deployment; in the local form the folder that holds its state.
+        search: Output of the index component.
+        catalog: The catalogue, whose queries are asked.
+        regions: Core regions of its pictures.
+        registry: Registry folder.
+        deployment: Folder of the deployment: artefacts, and on this machine servers and what serves.
         params: Section "serving" as JSON.
-        regions_params: Section "regions" as JSON, for the photos of queries.
+        pipeline: Section "pipeline" as JSON.
         metrics: Seconds until ready.
     """
     from pathlib import Path
 
-    from moon.config import RegionsParams, ServingParams, from_json
-    from moon.steps import deploy as step
+    from moon.steps import rollout as step
+    from moon.steps.flat import write_numbers
 
+    target = step.Target.of(registry, deployment, params, pipeline)
     data = {"catalog": Path(catalog.path), "regions": Path(regions.path)}
-    serving, regional = from_json(ServingParams, params), from_json(RegionsParams, regions_params)
-    model, out = Path(trained.path) / "model", Path(deployment)
-    result = step.run(**data, model=model, params=serving, regions_params=regional, out=out)
-    metrics.metadata.update(ready_seconds=result.ready_seconds, url=result.url, version=version)
-    return deployment
+    result = step.start(target=target, version=version, artefact=Path(search.path) / "artefact", **data)
+    metrics.metadata.update(write_numbers({"ready_seconds": result.ready_seconds}, Path(metrics.path)))
+    metrics.metadata.update(url=result.url, version=version)
+    return str(target.server(version))

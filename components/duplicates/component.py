@@ -20,7 +20,9 @@ def duplicates(catalog: Input[Dataset], params: str, found: Output[Dataset], met
     from moon.config import DuplicatesParams, from_json
     from moon.steps import duplicates as step
     from moon.steps.flat import write_numbers
+    from moon.steps.provenance import origin
 
     given = from_json(DuplicatesParams, params)
     result = step.run(catalog=Path(catalog.path), params=given, out=Path(found.path))
+    found.metadata.update(origin(catalog.metadata, duplicates=params))
     metrics.metadata.update(write_numbers(result, Path(metrics.path)))

@@ -31,6 +31,7 @@ def evaluate(
     from moon.config import EvaluationParams, from_json
     from moon.steps import evaluate as step
     from moon.steps.flat import write_numbers
+    from moon.steps.provenance import origin
 
     result = step.run(
         catalog=Path(catalog.path),
@@ -40,4 +41,5 @@ def evaluate(
         params=from_json(EvaluationParams, params),
         out=Path(evaluation.path),
     )
+    evaluation.metadata.update(origin(catalog.metadata, evaluation=params))
     metrics.metadata.update(write_numbers(result, Path(metrics.path)))

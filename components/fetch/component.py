@@ -13,7 +13,7 @@ def fetch(
 
     Args:
         source: Folder of a catalogue; with path, URL or folder of a Git repository.
-        catalog: The copy; its metadata names the source, the commit, and DVC's MD5 and size.
+        catalog: The copy; its metadata names the source, the commit, its MD5 and its size.
         version: Digest that the copy must have; empty takes any.
         revision: Commit, tag or branch of the repository; empty is its newest.
         path: Folder in the repository that DVC tracks.
@@ -22,9 +22,11 @@ def fetch(
     from pathlib import Path
 
     from moon.steps import fetch as step
+    from moon.steps.provenance import origin
 
     place = {"revision": revision, "path": path, "remote": remote}
     result = step.run(source=source, version=version, **place, out=Path(catalog.path))
-    catalog.metadata.update(source=result.source, revision=result.revision, path=result.path, md5=result.md5)
-    catalog.metadata.update(digest=result.digest, size=result.bytes, files=result.files)
+    catalog.metadata.update(source=result.source, path=result.path, md5=result.md5)
+    catalog.metadata.update(size=result.bytes, files=result.files, products=result.products)
+    catalog.metadata.update(origin(), data_digest=result.digest, data_revision=result.revision)
     return str(result.digest)

@@ -19,6 +19,8 @@ def initialise(catalog: Input[Dataset], params: str, model: Output[Model]) -> No
     from moon.config import ModelParams, from_json
     from moon.steps import initialise as step
     from moon.steps.flat import numbers
+    from moon.steps.provenance import origin
 
     result = step.run(catalog=Path(catalog.path), params=from_json(ModelParams, params), out=Path(model.path))
+    model.metadata.update(origin(catalog.metadata, model=params))
     model.metadata.update(numbers(result))

@@ -66,6 +66,7 @@ def launch(
     from moon.config import LaunchParams, ObjectivesParams, TrainingParams, from_json
     from moon.steps import launch as step
     from moon.steps.flat import write_numbers
+    from moon.steps.provenance import origin
 
     artifacts = {"catalog": catalog, "regions": regions, "negatives": negatives, "model": start}
     artifacts |= {"augmented": augmented, "duplicates": duplicates}
@@ -79,4 +80,5 @@ def launch(
         pod=vars(task_config),
         out=Path(trained.path),
     )
+    trained.metadata.update(origin(catalog.metadata, training=params, objectives=objectives))
     metrics.metadata.update(write_numbers(result, Path(metrics.path)))

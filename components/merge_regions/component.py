@@ -21,6 +21,8 @@ def merge_regions(
 
     from moon.steps import regions_merge as step
     from moon.steps.flat import write_numbers
+    from moon.steps.provenance import origin
 
     result = step.run(catalog=Path(catalog.path), parts=[Path(part.path) for part in parts], out=Path(found.path))
+    found.metadata.update(origin(catalog.metadata))
     metrics.metadata.update(write_numbers(result, Path(metrics.path)))

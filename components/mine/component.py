@@ -31,8 +31,10 @@ def mine(
     from moon.config import MiningParams, from_json
     from moon.steps import mine as step
     from moon.steps.flat import write_numbers
+    from moon.steps.provenance import origin
 
     artifacts = {"catalog": catalog, "regions": regions, "duplicates": duplicates, "model": model}
     inputs = {name: Path(artifact.path) for name, artifact in artifacts.items()}
     result = step.run(**inputs, params=from_json(MiningParams, params), out=Path(negatives.path))
+    negatives.metadata.update(origin(catalog.metadata, mining=params))
     metrics.metadata.update(write_numbers(result, Path(metrics.path)))

@@ -23,7 +23,9 @@ def regions(
     from moon.config import RegionsParams, from_json
     from moon.steps import regions as step
     from moon.steps.flat import write_numbers
+    from moon.steps.provenance import origin
 
     given = from_json(RegionsParams, params)
     result = step.run(catalog=Path(catalog.path), params=given, out=Path(found.path), shard=shard)
+    found.metadata.update(origin(catalog.metadata, regions=params))
     metrics.metadata.update(write_numbers(result, Path(metrics.path)))

@@ -19,6 +19,7 @@ def report(
     page: Output[HTML],
     windows: Input[Dataset] | None = None,
     drift: Input[Artifact] | None = None,
+    judgement: Input[Artifact] | None = None,
     deployment: str = "",
 ) -> None:
     """Writes one self-contained HTML page from what the steps left behind; what did not run is left out of it.
@@ -33,7 +34,7 @@ def report(
 
     artifacts = {"catalog": catalog, "validate": validation, "duplicates": duplicates, "regions": regions}
     artifacts |= {"mine": negatives, "train": trained, "evaluate": evaluation, "gate": decision}
-    artifacts |= {"replay": windows, "drift": drift}
+    artifacts |= {"replay": windows, "drift": drift, "canary": judgement}
     steps = {name: Path(artifact.path) for name, artifact in artifacts.items() if artifact is not None}
     steps |= {"deploy": Path(deployment)} if deployment else {}
     out = Path(results.path)

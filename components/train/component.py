@@ -37,6 +37,7 @@ def train(
     from moon.config import ObjectivesParams, TrainingParams, from_json
     from moon.steps import train as step
     from moon.steps.flat import write_numbers
+    from moon.steps.provenance import origin
 
     artifacts = {"catalog": catalog, "regions": regions, "negatives": negatives, "model": start}
     artifacts |= {"augmented": augmented, "duplicates": duplicates}
@@ -46,4 +47,5 @@ def train(
         objectives=from_json(ObjectivesParams, objectives),
         out=Path(trained.path),
     )
+    trained.metadata.update(origin(catalog.metadata, training=params, objectives=objectives))
     metrics.metadata.update(write_numbers(result, Path(metrics.path)))

@@ -20,9 +20,11 @@ def validate(catalog: Input[Dataset], params: str, validation: Output[Artifact],
     from moon.config import ValidationParams, from_json
     from moon.steps import validate as step
     from moon.steps.flat import write_numbers
+    from moon.steps.provenance import origin
 
     out = Path(validation.path)
     result = step.run(catalog=Path(catalog.path), params=from_json(ValidationParams, params), out=out)
+    validation.metadata.update(origin(catalog.metadata, validation=params))
     metrics.metadata.update(write_numbers(result, Path(metrics.path)))
     if not result.passed:
         raise ValueError("the catalogue failed validation: " + "; ".join(result.failures))

@@ -53,7 +53,7 @@ class DvcFolder:
         commit: full name of the revision.
         path: of the folder in the repository.
         md5: DVC's name of the folder's content, ending in ``.dir``.
-        bytes: size of all files, where DVC tells it; else 0.
+        size: bytes of all files, where DVC tells it; else 0.
         files: name below ``path`` -> MD5.
         open: opens a file by its name, for reading from any position.
     """
@@ -62,7 +62,7 @@ class DvcFolder:
     commit: str
     path: str
     md5: str
-    bytes: int
+    size: int
     files: Mapping[str, str]
     open: Callable[[str], IO[bytes]]
 
@@ -85,22 +85,33 @@ def open_folder(repository: str, revision: str, path: str, remote: str = "") -> 
     from dvc.api import DVCFileSystem
     from dvc.exceptions import DvcException
     from dvc.repo.open_repo import clean_repos
+    from dvc_data.index import DataIndexDirError
 
     path = path.strip("/")
     where = f"'{path}' of {repository} at {revision or 'its newest revision'}"
+    if Path(repository).is_dir():
+        # A name of its own, and the last commit: without a revision DVC would read the working tree of a folder.
+        repository, revision = str(Path(repository).resolve()), revision or "HEAD"
     with tempfile.TemporaryDirectory() as scratch:
-        config = _config(remote or os.environ.get(REMOTE_VARIABLE, ""), scratch)
+        config = configuration(remote)
+        config["core"]["site_cache_dir"] = scratch
         try:
             try:
-                system = DVCFileSystem(repository, rev=revision or _head(repository), config=config)
+                system = DVCFileSystem(repository, rev=revision or None, config=config)
                 folder = _read(system, repository, path, where)
-            except DvcException as error:
-                raise DvcError(f"cannot read {where}: {error}; give a repository and a revision that it has") from None
-            except FileNotFoundError as error:
+            except DataIndexDirError as error:
                 raise DvcError(
-                    f"cannot read {where}: {error}; is the repository's address right, does the revision have this "
-                    f"path, and has its remote the data ('dvc push', or {REMOTE_VARIABLE})?"
+                    f"the list of files of {where} cannot be had: {cause_of(error)}; has the remote the data "
+                    f"('dvc push'), and is it the right one ({REMOTE_VARIABLE})?"
                 ) from None
+            except DvcException as error:
+                raise DvcError(
+                    f"cannot read {where}: {cause_of(error)}; give a repository and a revision that can be had"
+                ) from None
+            except FileNotFoundError:
+                raise DvcError(f"{where} does not exist; give a path that DVC tracks at that revision") from None
+            except RecursionError:  # DVC walks in a circle through a name such as '..'
+                raise DvcError(f"the list of files of {where} leads out of the folder; do not use it") from None
             yield folder
         finally:
             clean_repos()
@@ -137,6 +148,19 @@ def transfer(
             raise
 
 
+def configuration(remote: str = "") -> dict[str, Any]:
+    """What is set over the configuration of a repository; a remote folder becomes absolute.
+
+    Args:
+        remote: as of `open_folder`.
+    """
+    remote = remote or os.environ.get(REMOTE_VARIABLE, "")
+    if not remote:
+        return {"core": {}}
+    url = remote if "://" in remote else str(Path(remote).resolve())
+    return {"core": {"remote": _REMOTE}, "remote": {_REMOTE: {"url": url}}}
+
+
 def tree_md5(files: Mapping[str, str]) -> str:
     """DVC's name of a folder whose files have these MD5s."""
     from dvc_data.hashfile.hash_info import HashInfo
@@ -149,18 +173,11 @@ def tree_md5(files: Mapping[str, str]) -> str:
     return str(tree.hash_info.value)
 
 
-def _config(remote: str, scratch: str) -> dict[str, Any]:
-    """What is set over a repository's own configuration; a remote folder becomes absolute."""
-    core = {"site_cache_dir": scratch}
-    if not remote:
-        return {"core": core}
-    url = remote if "://" in remote else str(Path(remote).resolve())
-    return {"core": {**core, "remote": _REMOTE}, "remote": {_REMOTE: {"url": url}}}
-
-
-def _head(repository: str) -> str | None:
-    """What DVC takes for the newest committed revision; without one it would read a folder's working tree."""
-    return "HEAD" if Path(repository).is_dir() else None
+def cause_of(error: BaseException) -> str:
+    """What lies at the bottom of a chain of errors, on one line; DVC's own message may be but "SCM error"."""
+    while error.__cause__ is not None and str(error.__cause__):
+        error = error.__cause__
+    return " ".join(str(error).split())
 
 
 def _read(system: Any, repository: str, path: str, where: str) -> DvcFolder:
@@ -174,9 +191,11 @@ def _read(system: Any, repository: str, path: str, where: str) -> DvcFolder:
     }
     for name, one in found.items():
         if ".." in PurePosixPath(name).parts or "\\" in name:
-            raise DvcError(f"{where} lists '{name}', which is no name of a file in it")
+            raise DvcError(f"the list of files of {where} leads out of the folder: '{name}'; do not use it")
         if not one.get("md5"):
-            raise DvcError(f"{where} names '{name}' without an MD5; commit it with DVC 3: 'dvc commit --force {path}'")
+            raise DvcError(
+                f"{where} names '{name}' without an MD5 as DVC 3 writes it; run 'dvc cache migrate --dvc-files'"
+            )
     files = {name: str(one["md5"]) for name, one in found.items()}
     md5 = tree_md5(files)
     if about.get("md5", md5) != md5:
@@ -186,7 +205,7 @@ def _read(system: Any, repository: str, path: str, where: str) -> DvcFolder:
         commit=str(system.repo.get_rev()),
         path=path,
         md5=md5,
-        bytes=int(about.get("size") or 0),
+        size=int(about.get("size") or 0),
         files=files,
         open=lambda name: system.open(f"{path}/{name}", "rb"),
     )

@@ -13,7 +13,7 @@ import hashlib
 import os
 import shutil
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -292,10 +292,10 @@ def _read_pictures(shard: Path, group: int) -> list[bytes]:
     return typing.cast("list[bytes]", column.field("bytes").to_pylist())
 
 
-def folder_digest(root: Path, pattern: str = "**/*") -> str:
-    """SHA-256 over the relative names and bytes of the matching files, in name order."""
+def folder_digest(root: Path, pattern: str = "**/*", skip: Collection[str] = ()) -> str:
+    """SHA-256 over the relative names and bytes of the matching files but those of ``skip``, in name order."""
     total = hashlib.sha256()
-    for path in sorted(p for p in root.glob(pattern) if p.is_file()):
+    for path in sorted(p for p in root.glob(pattern) if p.is_file() and str(p.relative_to(root)) not in skip):
         with path.open("rb") as file:
             total.update(f"{path.relative_to(root)}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
     return total.hexdigest()

@@ -15,7 +15,22 @@ import typer
 import yaml
 
 from moon import __version__, telemetry
-from moon.cli import ablate, augment, canary, compare, data, duplicates, export, launch, model, regions, serve
+from moon.cli import (
+    ablate,
+    augment,
+    canary,
+    compare,
+    data,
+    duplicates,
+    export,
+    launch,
+    lineage,
+    model,
+    monitor,
+    pipeline,
+    regions,
+    serve,
+)
 from moon.cli.options import AsJson, Changes, ParamsFile, load
 from moon.cli.output import FAILED_INPUT, FAILED_RUN, error
 from moon.config import to_dict
@@ -24,7 +39,17 @@ from moon.threads import wait_asleep
 
 DEBUG: Final = "MOON_DEBUG"
 EXTRAS: Final = {
-    "data": ("aiohttp", "cv2", "datasets", "datasketch", "dvc", "fsspec", "great_expectations", "jinja2", "pandas"),
+    "data": (
+        "aiohttp",
+        "cv2",
+        "datasets",
+        "datasketch",
+        "dvc",
+        "fsspec",
+        "great_expectations",
+        "jinja2",
+        "pandas",
+    ),
     "train": (
         "deepspeed",
         "faiss",
@@ -38,9 +63,18 @@ EXTRAS: Final = {
         "torch",
         "transformers",
     ),
-    "serve": ("fastapi", "grpc", "grpc_interceptor", "kserve", "orjson", "prometheus_client"),
-    "pipeline": ("kfp",),
-    "monitor": ("evidently", "httpx"),
+    "serve": (
+        "fastapi",
+        "grpc",
+        "grpc_interceptor",
+        "httptools",
+        "kserve",
+        "opentelemetry",
+        "orjson",
+        "prometheus_client",
+    ),
+    "pipeline": ("kfp", "kfp_server_api"),
+    "monitor": ("cloudevents", "evidently", "httpx", "starlette", "uvicorn"),
     "mteb": ("mteb",),
     "onnx": ("onnxruntime",),
 }
@@ -55,9 +89,26 @@ app = typer.Typer(
     "The whole chain on a drawn catalogue: moon render, validate, regions, init, mine, train, evaluate, gate, "
     "register, deploy, replay, drift, report; each finds the results of the one before under runs/local. Beside it: "
     "augment (more training pictures), ablate (which parts earn their place), export (to sentence-transformers), "
-    "launch (training on several machines), canary (a second version on a cluster).",
+    "launch (training on several machines), canary (a second version on a cluster), data (versions of the catalogue), "
+    "lineage (from a model back to its data), collect, windows, probe, reference, monitor and retrain (drift of real "
+    "traffic).",
 )
-_COMMANDS = (data, duplicates, regions, augment, model, launch, ablate, compare, export, serve, canary)
+_COMMANDS = (
+    data,
+    lineage,
+    duplicates,
+    regions,
+    augment,
+    model,
+    launch,
+    ablate,
+    compare,
+    export,
+    serve,
+    canary,
+    monitor,
+    pipeline,
+)
 for part in _COMMANDS:
     app.add_typer(part.app)
 

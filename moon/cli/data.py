@@ -84,18 +84,21 @@ for _kind, _reader in READERS.items():
 
 @app.command()
 def fetch(
-    source: Annotated[Path, typer.Argument(help="Catalogue folder to copy.")],
+    source: Annotated[str, typer.Argument(help="Catalogue folder; with --path, URL or folder of a Git repository.")],
     version: Annotated[str, typer.Option("--version", help="Digest the copy must have; empty takes any.")] = "",
+    revision: Annotated[str, typer.Option("--revision", help="Commit, tag or branch of the repository.")] = "",
+    path: Annotated[str, typer.Option("--path", help="Catalogue in the repository, as DVC tracks it.")] = "",
+    remote: Annotated[str, typer.Option("--remote", help="Folder or URL of DVC's data; else MOON_DVC_REMOTE.")] = "",
     out: Out = RUNS / "fetch",
     as_json: AsJson = False,
 ) -> None:
-    """Copy a catalogue and verify it, file by file.
+    """Bring a version of the catalogue and verify it, file by file; from a folder, or by DVC.
 
-    Example: moon fetch /mnt/catalogues/today --out data
+    Example: moon fetch https://git.example.com/catalogues.git --revision v7 --path data --out data
     """
     from moon.steps import fetch as step
 
-    show(step.run(source=source, version=version, out=out), out, as_json)
+    show(step.run(source=source, version=version, revision=revision, path=path, remote=remote, out=out), out, as_json)
 
 
 @app.command()

@@ -154,6 +154,7 @@ def register(
     gate: Annotated[Path, typer.Option("--gate", help="Output folder of 'moon gate'.")] = RUNS / "gate",
     catalog: CatalogDir = Path("data"),
     registry: Annotated[Path, typer.Option("--registry", help="Registry folder.")] = Path("runs/registry"),
+    run_id: Annotated[str, typer.Option("--run", help="Name of the run that made it, kept with it.")] = "",
     out: Out = RUNS / "register",
     params_file: ParamsFile = None,
     changes: Changes = None,
@@ -161,11 +162,10 @@ def register(
 ) -> None:
     """Give a model that passed the gate a version.
 
-    The registry keeps the data and the recipe it came from beside it.
+    The registry keeps with it the data, code and recipe it came from; see 'moon lineage'.
 
     Example: moon register --registry /mnt/models
     """
-    from moon.catalog.store import Catalog
     from moon.steps import register as step
     from moon.steps.configure import digest
 
@@ -175,8 +175,9 @@ def register(
         evaluation=evaluation,
         gate=gate,
         registry=registry,
-        lineage={"data": Catalog.open(catalog).digest(), "recipe": digest(params)},
+        lineage={"recipe": digest(params), "run": run_id},
         params=params.serving,
         out=out,
+        catalog=catalog,
     )
     show(result, out, as_json)

@@ -31,6 +31,7 @@ _POD: Final = {
     "host",
     "http_port",
     "image",
+    "logger_url",
     "max_replicas",
     "min_replicas",
     "namespace",
@@ -153,10 +154,12 @@ def _predictor(params: ServingParams, stable: Revision) -> dict[str, Any]:
         ],
         "model": _model(params, stable),
     }
+    if params.logger_url:
+        pod["logger"] = {"mode": "all", "url": params.logger_url}
     if params.priority_class:
         pod["priorityClassName"] = params.priority_class
     if params.artefact_claim:
-        claim = {"claimName": params.artefact_claim, "readOnly": True}
+        claim = {"claimName": params.artefact_claim.partition("/")[0], "readOnly": True}
         pod["volumes"] = [{"name": "artefact", "persistentVolumeClaim": claim}]
     return pod
 
@@ -188,7 +191,9 @@ def _model(params: ServingParams, revision: Revision) -> dict[str, Any]:
     if params.artefact_claim:
         folder = f"{ARTEFACT_MOUNT}/{revision.version}" if revision.version else ARTEFACT_MOUNT
         model["args"] = [f"--artefact_dir={folder}"]
-        model["volumeMounts"] = [{"name": "artefact", "mountPath": ARTEFACT_MOUNT, "readOnly": True}]
+        within = params.artefact_claim.partition("/")[2]
+        mount = {"name": "artefact", "mountPath": ARTEFACT_MOUNT, "readOnly": True}
+        model["volumeMounts"] = [{**mount, "subPath": within} if within else mount]
     elif settings := _server_settings(params):
         model["args"] = [f"--serving_params={json.dumps(settings, sort_keys=True)}"]
     return model

@@ -137,6 +137,7 @@ class JobLog:
         self._logs: dict[str, PodLog] = {}
         self._pods: dict[str, dict[str, Any]] = {}
         self._told: set[tuple[str, str]] = set()
+        self._attempts = 0
         self._done = threading.Event()
         self._finder = threading.Thread(target=self._find, name=f"pods of {selector}", daemon=True)
 
@@ -189,6 +190,9 @@ class JobLog:
             name = pod["metadata"]["name"]
             self._pods[name] = pod
             self._warn(pod)
+            if (attempt := _attempt(pod)) > self._attempts:
+                self._attempts = attempt
+                log.warning("the job was started anew (%d), from its newest checkpoint", attempt)
             if name not in self._logs and pod["status"].get("phase") in ("Running", "Succeeded", "Failed"):
                 self._logs[name] = PodLog(self._cluster, name, self._container, self._prefixed(self._node(pod)))
 

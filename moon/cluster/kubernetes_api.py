@@ -27,7 +27,9 @@ _TIMEOUT: Final = (5.0, 30.0)
 """Seconds to connect, and to wait for bytes of an answer."""
 _LONGEST_PAUSE: Final = 15.0
 _CONNECTIONS: Final = 64
-_NOT_FOUND, _CONFLICT, _GONE, _MANY = 404, 409, 410, 429
+_CONFLICTS: Final = 5
+"""How often an object is read anew because it has changed between being read and being replaced."""
+_EXPIRED, _NOT_FOUND, _CONFLICT, _GONE, _MANY = 401, 404, 409, 410, 429
 
 
 class ClusterError(RuntimeError):
@@ -100,6 +102,40 @@ class Cluster:
                 raise AlreadyExists(f"cannot {what}: it exists") from None
             raise self._refused(what, error, kind) from None
 
+    def apply(self, kind: Resource, body: Body) -> Body:
+        """Creates an object, or puts this one in its place; what others noted in its metadata stays.
+
+        Raises:
+            ClusterError: the cluster refuses it or does not answer, or others keep changing the object.
+        """
+        name = body["metadata"]["name"]
+        for _ in range(_CONFLICTS):
+            current = self.get(kind, name)
+            try:
+                return self.create(kind, body) if current is None else self._replace(kind, current, body)
+            except AlreadyExists:
+                continue
+        raise ClusterError(f"cannot replace {kind.KIND} {name}: others keep changing it; see who, and try again")
+
+    def _replace(self, kind: Resource, current: Body, body: Body) -> Body:
+        """Raises AlreadyExists where the object has changed since it was read."""
+        kept, wanted = current["metadata"], body["metadata"]
+        both = {part: {**kept.get(part, {}), **wanted.get(part, {})} for part in ("labels", "annotations")}
+        whole = {**body, "metadata": {**kept, **wanted, **both}}
+        name = wanted["name"]
+
+        def call() -> Body:
+            return self._objects.replace_namespaced_custom_object(
+                *self._place(kind), name, whole, _request_timeout=self._timeout
+            )
+
+        try:
+            return self._ask(f"replace {kind.KIND} {name}", call)
+        except ApiException as error:
+            if error.status in (_CONFLICT, _NOT_FOUND):
+                raise AlreadyExists(f"{kind.KIND} {name} has changed") from None
+            raise self._refused(f"replace {kind.KIND} {name}", error, kind) from None
+
     def get(self, kind: Resource, name: str) -> Body | None:
         """An object, or None where there is none."""
 
@@ -131,7 +167,8 @@ class Cluster:
     def changes(self, kind: Resource, name: str, version: str, seconds: int) -> Iterator[tuple[str, Body]]:
         """Event types and bodies of one object since a version of it, for a while.
 
-        It ends early where the connection breaks or the version is too old (410); read the object anew and go on.
+        It ends early where the connection breaks, the credentials have expired, or the version is too old (410); read
+        the object anew and go on.
         """
         try:
             yield from (
@@ -146,7 +183,7 @@ class Cluster:
                 )
             )
         except ApiException as error:
-            if error.status != _GONE and not _passes(error):
+            if error.status not in (_EXPIRED, _GONE) and not _passes(error):
                 raise self._refused(f"watch {kind.KIND} {name}", error, kind) from None
             log.debug("watch of %s ended: %s", name, error.reason)
         except (urllib3.exceptions.HTTPError, ValueError) as error:  # ValueError: a cut-off line is no JSON
@@ -205,7 +242,7 @@ class Cluster:
             try:
                 return call()
             except ApiException as error:
-                if error.status == 401 and self._given is None and not renewed:
+                if error.status == _EXPIRED and self._given is None and not renewed:
                     renewed = True  # the token on disk may be newer than ours
                     self._connect()
                     continue
@@ -226,10 +263,10 @@ class Cluster:
     def _refused(self, what: str, error: ApiException, kind: Resource | None = None) -> ClusterError:
         said = _message(error)
         advice = {
-            401: "the credentials are wrong or have expired: renew the kubeconfig or the service account's token",
+            _EXPIRED: "the credentials are wrong or have expired: renew the kubeconfig or the service account's token",
             403: f"give the service account this right in namespace {self.namespace} (docs/distributed.md), "
             "or free the quota that the message names",
-            404: f"create namespace {self.namespace}"
+            _NOT_FOUND: f"create namespace {self.namespace}"
             + (f", and install what brings {kind.PLURAL}.{kind.GROUP}" if kind else ""),
         }.get(error.status, "correct what the message names")
         return ClusterError(f"cannot {what} at {self.host}: {error.status} {said}; {advice}")

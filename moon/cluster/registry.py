@@ -1,6 +1,7 @@
 """The model registry: numbered versions of a model, each with its digest and lineage.
 
-`LocalRegistry` keeps them in a folder: ``NAME/v1/model/...`` and ``NAME/v1/version.json``.
+`LocalRegistry` keeps them in a folder: ``NAME/v1/model/...`` and ``NAME/v1/version.json``. The lineage is also in
+``model/lineage.json``, because a cluster mounts nothing but the model folder.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+LINEAGE_FILE: Final = "lineage.json"
+"""In a registered model folder: its lineage, name, version and digest as one object of texts."""
 _VERSION_FILE, _MODEL, _LOCK, _PARTIAL = "version.json", "model", ".lock", ".partial-"
 _NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
@@ -31,8 +34,18 @@ class ModelVersion:
     uri: str
     """Where the model folder lies."""
     digest: str
-    """SHA-256 of the model folder."""
+    """SHA-256 of the model folder without ``lineage.json``."""
     metadata: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def lineage(self) -> dict[str, str]:
+        """What it was made from, by the names of `moon.cluster.lineage.KEYS`."""
+        return dict(self.metadata.get("lineage", {}))
+
+    @property
+    def entry(self) -> str:
+        """The version by name and content, as a model that was trained from it names its parent."""
+        return f"{self.name}/{self.version}@{self.digest}"
 
 
 class Registry(Protocol):
@@ -70,8 +83,9 @@ class LocalRegistry:
         Args:
             name: lower-case letters, digits and dashes, as Kubernetes wants them.
             model: the folder.
-            digest: SHA-256 of the folder's content.
-            metadata: plain data kept with the version; that of an existing version is not changed.
+            digest: SHA-256 of the folder's content without ``lineage.json``, which is written anew.
+            metadata: plain data kept with the version; that of an existing version is not changed. ``lineage`` in it
+                is an object of texts.
 
         Raises:
             ValueError: a bad name or no such folder.
@@ -131,9 +145,14 @@ def _store(version: ModelVersion, model: Path, target: Path) -> None:
         shutil.rmtree(stale)
     partial = target.parent / f"{_PARTIAL}{uuid.uuid4().hex}"
     shutil.copytree(model, partial / _MODEL)
-    text = json.dumps(dataclasses.asdict(version), indent=2, sort_keys=True)
-    (partial / _VERSION_FILE).write_text(text + "\n", encoding="utf-8")
+    identity = {"name": version.name, "version": version.version, "digest": version.digest}
+    _write(partial / _MODEL / LINEAGE_FILE, {**version.lineage, **identity})
+    _write(partial / _VERSION_FILE, dataclasses.asdict(version))
     partial.rename(target)
+
+
+def _write(path: Path, value: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 @contextlib.contextmanager

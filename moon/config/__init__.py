@@ -6,6 +6,8 @@ reading that module and ``params.yaml`` tells everything that can be set.
     params = load_params(Path("params.yaml"), overrides=["training.steps=50"])
 """
 
+from moon.config.collecting import CollectorParams
+from moon.config.drifting import DriftParams
 from moon.config.fields import ParamsError
 from moon.config.launching import LaunchParams
 from moon.config.parsing import from_dict, from_json, load_params, parse_params, to_dict, to_json
@@ -13,7 +15,6 @@ from moon.config.rollout import PipelineParams
 from moon.config.sections import (
     AugmentParams,
     CatalogParams,
-    DriftParams,
     DuplicatesParams,
     EvaluationParams,
     GateParams,
@@ -31,6 +32,7 @@ from moon.config.sections import (
 __all__ = [
     "AugmentParams",
     "CatalogParams",
+    "CollectorParams",
     "DriftParams",
     "DuplicatesParams",
     "EvaluationParams",

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated
 
+from moon.config.collecting import CollectorParams
+from moon.config.drifting import DriftParams
 from moon.config.fields import (
     Count,
     Limits,
@@ -416,7 +418,7 @@ class ServingParams(Section):
     """Tokens of one forward pass, padding included; a longer item is computed alone."""
     max_padding: Share = 0.5
     """Most of a forward pass that may be padding; items that differ more in length are computed apart."""
-    batch_delay_ms: NotNegative = 5.0
+    batch_delay_ms: NotNegative = 20.0
     """Longest wait for further requests that are still being decoded."""
     max_pending_items: Count = 256
     """Items accepted and not yet answered; beyond it the server says 429."""
@@ -445,7 +447,10 @@ class ServingParams(Section):
     storage_uri: str = ""
     """Model storage of the cluster form, such as ``s3://bucket/moon/{version}``; empty: the local checkpoint."""
     artefact_claim: str = ""
-    """PersistentVolumeClaim with the search artefacts, one folder a version; empty: the cluster form only embeds."""
+    """PersistentVolumeClaim with the search artefacts, one folder a version, or a folder in one (``claim/folder``);
+    empty: the cluster form only embeds."""
+    logger_url: str = ""
+    """Where KServe sends a copy of every request and answer of the cluster form; empty: nowhere."""
     min_replicas: Count = 1
     """Pods of the cluster form that always run."""
     max_replicas: Count = 3
@@ -460,30 +465,6 @@ class ServingParams(Section):
     """How much larger its share of failed items may be than the stable version's."""
     canary_max_slowdown: Positive = 1.5
     """How many times the stable version's mean time an item may take."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class DriftParams(Section):
-    """Windows of traffic and the test that compares them."""
-
-    seed: Seed = 0
-    window: Count = 300
-    """Requests in one window."""
-    shift: str = "dark-photos"
-    """What the second replayed window changes: ``dark-photos`` or ``new-categories``."""
-    alpha: Annotated[float, Limits(0, 1, open=True)] = 0.05
-    """False-alarm rate of one decision over all of a window's tests."""
-    permutations: Count = 999
-    """Shuffles behind every p-value; the smallest one that can be had is 1 / (permutations + 1)."""
-    retrain_auc: Share = 0.65
-    """Embeddings that drifted ask for training where a classifier tells the windows apart with this AUC."""
-    min_effect: Share = 0.02
-    """A smaller effect is no drift, however certain: KS distance, Cramér's V, or 2 AUC - 1. It matters in windows of
-    many rows."""
-    min_rows: Annotated[int, Limits(2)] = 50
-    """A window with fewer rows is not tested."""
-    evidently_rows: Count = 200
-    """Rows in the Evidently report; its plots grow faster than the rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -505,4 +486,5 @@ class Params:
     evaluation: EvaluationParams = field(default_factory=EvaluationParams)
     gate: GateParams = field(default_factory=GateParams)
     serving: ServingParams = field(default_factory=ServingParams)
+    collector: CollectorParams = field(default_factory=CollectorParams)
     drift: DriftParams = field(default_factory=DriftParams)

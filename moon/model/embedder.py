@@ -38,8 +38,12 @@ class Embedder:
         self.processor, self.revision, self.device = processor, revision, device
 
     @classmethod
-    def load(cls, path: Path, device: str = "cpu") -> Embedder:
+    def load(cls, path: Path, device: str = "") -> Embedder:
         """Loads a model folder; its revision is `model_revision`.
+
+        Args:
+            path: the folder.
+            device: where to compute; empty takes the GPU if there is one.
 
         Raises:
             ValueError: the folder is not a MOON checkpoint.
@@ -50,7 +54,8 @@ class Embedder:
             model, processor = MoonModel.from_pretrained(path), MoonProcessor.from_pretrained(path)
         except (OSError, SafetensorError, ValueError) as error:
             raise ValueError(f"the model in {path} cannot be read, make it again: {error}") from None
-        return cls(model, processor, model_revision(path), device)
+        chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        return cls(model, processor, model_revision(path), chosen)
 
     @property
     def dim(self) -> int:

@@ -69,6 +69,10 @@ class Encoded:
         return Encoded(ids, types, pictures) if ids else None
 
 
+_HOW_LOADED: Final = ("is_local", "local_files_only")
+"""What a tokenizer notes of its loading and would save: the same content must keep its revision."""
+
+
 class MoonProcessor(ProcessorMixin):
     """Tokenizer, picture budgets and sequence layout of a `moon.model.modeling.MoonModel`.
 
@@ -104,6 +108,8 @@ class MoonProcessor(ProcessorMixin):
         self.image_pixels, self.crop_pixels = image_pixels, crop_pixels
         self.max_images, self.max_text_tokens = max_images, max_text_tokens
         super().__init__(image_processor, tokenizer, **kwargs)
+        for name in _HOW_LOADED:
+            getattr(tokenizer, "init_kwargs", {}).pop(name, None)
         for name, pixels in (("image_pixels", image_pixels), ("crop_pixels", crop_pixels or self._side**2)):
             if pixels < self._side**2:
                 raise ValueError(

@@ -93,10 +93,14 @@ def read_response(body: bytes) -> tuple[list[Answer], str | None]:
 
 def _json(body: bytes) -> tuple[dict[str, Any], bytes]:
     """The JSON part of a body and the raw tensors behind it; the header that tells its length is not logged."""
+    end = len(body)
     try:
-        # One character a byte, so that the end is a position in the body.
-        _, end = json.JSONDecoder().raw_decode(body.decode("latin-1"))
-        tree = json.loads(body[:end])
+        try:
+            tree = json.loads(body)
+        except ValueError:
+            # Raw tensors behind it? Read as one character a byte, so that the end is a position in the body.
+            _, end = json.JSONDecoder().raw_decode(body.decode("latin-1"))
+            tree = json.loads(body[:end])
     except (ValueError, RecursionError) as error:
         raise BodyError(f"not JSON: {error}") from None
     if not isinstance(tree, dict):
@@ -187,9 +191,7 @@ def _tensors(tensors: list[Any], tail: bytes) -> Iterator[tuple[str, list[int], 
             start += size
         else:
             given = tensor.get("data")
-            values = [
-                one for part in (given if isinstance(given, list) else []) for one in _flat(part)
-            ]
+            values = [one for part in (given if isinstance(given, list) else []) for one in _flat(part)]
         shape = tensor.get("shape")
         yield tensor["name"], shape if isinstance(shape, list) else [len(values)], values
 

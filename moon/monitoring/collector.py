@@ -13,10 +13,10 @@ import queue
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -46,8 +46,42 @@ class Unwritable(RuntimeError):
     """The log cannot be written now; send the event again later."""
 
 
+class Room:
+    """How much may be under way at once, counted before a body is read.
+
+    Args:
+        events: most events.
+        size: most bytes of them; a single event may be larger.
+    """
+
+    def __init__(self, events: int, size: int) -> None:
+        self._most_events, self._most_bytes = events, size
+        self._events = self._bytes = 0
+
+    @contextlib.contextmanager
+    def hold(self, size: int) -> Iterator[None]:
+        """A place for one event of ``size`` bytes.
+
+        Raises:
+            Busy: there is none.
+        """
+        if self._events >= self._most_events or (self._events and self._bytes + size > self._most_bytes):
+            raise Busy(f"{self._events} events of {self._bytes} bytes are under way; send it again later")
+        self._count(1, size)
+        try:
+            yield
+        finally:
+            self._count(-1, -size)
+
+    def _count(self, events: int, size: int) -> None:
+        self._events += events
+        self._bytes += size
+        metrics.PENDING.set(self._events)
+
+
 @dataclass(frozen=True)
 class _Waiting:
+    window: str
     line: bytes
     done: Future[None]
 
@@ -58,7 +92,7 @@ class Collector:
     Args:
         root: folder that gets ``log/``.
         params: what to keep and how much may wait.
-        clock: the time now; decides the window that an event is logged in.
+        clock: the time now.
     """
 
     def __init__(
@@ -67,10 +101,10 @@ class Collector:
         self._params, self._clock, self._root = params, clock, root
         self._seen: OrderedDict[bytes, None] = OrderedDict()
         self._under_way: dict[bytes, asyncio.Future[str]] = {}
-        self._events = self._bytes = 0
+        self.room = Room(params.max_pending_events, params.max_pending_bytes)
         self._readers = ThreadPoolExecutor(params.threads, "moon-collector-read")
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
-        self._writer = segments.Writer(root, params.segment_bytes, params.window_minutes)
+        self._writer = segments.Writer(root, params.segment_bytes)
         self._remember_log()
         self._thread = threading.Thread(target=self._write_all, name="moon-collector-write", daemon=True)
         self._thread.start()
@@ -79,7 +113,6 @@ class Collector:
         """Takes one event in; returns its outcome when the event needs no repetition.
 
         Raises:
-            Busy: too many events or bytes are waiting.
             Unwritable: the log cannot be written.
         """
         key = event.key
@@ -91,10 +124,9 @@ class Collector:
             # Safe when the first one is; fails with it too, and the sender repeats it.
             await asyncio.shield(first)
             return DUPLICATE
-        self._make_room(len(event.data))
         waiting = self._under_way[key] = asyncio.ensure_future(self._take(event))
-        waiting.add_done_callback(lambda done: self._finish(key, len(event.data), done))
-        # The sender may leave; what was begun is ended.
+        waiting.add_done_callback(lambda done: self._finish(key, done))
+        # Whoever waits may be cancelled; what was begun is ended.
         return await asyncio.shield(waiting)
 
     def close(self) -> None:
@@ -103,25 +135,7 @@ class Collector:
         self._queue.put(None)
         self._thread.join()
 
-    @property
-    def pending(self) -> int:
-        """Events that have come and are not yet in the log."""
-        return self._events
-
-    def _make_room(self, size: int) -> None:
-        params = self._params
-        if self._events >= params.max_pending_events or (
-            self._events and self._bytes + size > params.max_pending_bytes
-        ):
-            raise Busy(f"{self._events} events of {self._bytes} bytes are waiting; send it again later")
-        self._events += 1
-        self._bytes += size
-        metrics.PENDING.set(self._events)
-
-    def _finish(self, key: bytes, size: int, done: asyncio.Future[str]) -> None:
-        self._events -= 1
-        self._bytes -= size
-        metrics.PENDING.set(self._events)
+    def _finish(self, key: bytes, done: asyncio.Future[str]) -> None:
         del self._under_way[key]
         if not done.cancelled() and done.exception() is None and done.result() == ACCEPTED:
             self._remember(key)
@@ -133,13 +147,22 @@ class Collector:
         except BodyError as error:
             _LOG.info("event %s of %s: %s", event.id, event.service, error)
             return UNREADABLE
-        waiting = _Waiting(segments.encode(kept), Future())
+        waiting = _Waiting(self._window(event), segments.encode(kept), Future())
         self._queue.put(waiting)
         try:
             await asyncio.wrap_future(waiting.done)
         except OSError as error:
             raise Unwritable(f"the log in {self._root} cannot be written: {error}") from error
         return ACCEPTED
+
+    def _window(self, event: Event) -> str:
+        """The window of the event's own time; of the present where that one was made, is too old or in the future."""
+        now = self._clock()
+        window = segments.window_of(event.time, self._params.window_minutes)
+        age = now - event.time
+        if timedelta(0) <= age <= timedelta(hours=self._params.keep_hours) and not segments.is_made(self._root, window):
+            return window
+        return segments.window_of(now, self._params.window_minutes)
 
     def _remember(self, key: bytes) -> None:
         self._seen[key] = None
@@ -160,8 +183,8 @@ class Collector:
             batch, ending = self._gather()
             late = time.monotonic() - synced >= self._params.fsync_seconds
             try:
-                if batch:
-                    self._writer.append([one.line for one in batch], self._clock())
+                for window in {one.window for one in batch}:
+                    self._writer.append(window, [one.line for one in batch if one.window == window])
                 if self._params.fsync == "always" or late or ending:
                     with metrics.FSYNC.time():
                         self._writer.sync()

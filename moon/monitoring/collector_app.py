@@ -70,11 +70,14 @@ def serve(root: Path, params: CollectorParams) -> None:
 
 async def _take(request: Request, params: CollectorParams) -> Response:
     try:
-        body = await _body(request, params.max_body_bytes)
-        if body is None:
-            return _refuse(413, "too_large", f"an event has at most {params.max_body_bytes} bytes")
-        event = from_http({name.lower(): value for name, value in request.headers.items()}, body)
-        outcome = await request.app.state.collector.accept(event)
+        collector = request.app.state.collector
+        declared = request.headers.get("content-length", "")
+        with collector.room.hold(int(declared) if declared.isdecimal() else params.max_body_bytes):
+            body = await _body(request, params.max_body_bytes)
+            if body is None:
+                return _refuse(413, "too_large", f"an event has at most {params.max_body_bytes} bytes")
+            event = from_http({name.lower(): value for name, value in request.headers.items()}, body)
+            outcome = await collector.accept(event)
     except ClientDisconnect:
         return _refuse(400, "disconnected", "the sender left")
     except EventError as error:

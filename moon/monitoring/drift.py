@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from moon.config import DriftParams
 from moon.monitoring import windows
+from moon.monitoring.probe import ProbeComparison
 from moon.monitoring.testing import EMBEDDINGS, TestResult, run_tests
 
 
@@ -30,44 +31,73 @@ class Decision:
     window_rows: int
     alpha: float
     model_changed: bool
+    cause: str
+    """What differs from the reference: ``none``, ``data`` (the traffic), ``model`` or ``both``."""
     tests: list[TestResult]
+    probe: ProbeComparison | None
+    """The probe set asked anew; None where it was not."""
 
 
-def compare_windows(reference: pa.Table, window: pa.Table, params: DriftParams) -> Decision:
+def compare_windows(
+    reference: pa.Table, window: pa.Table, params: DriftParams, probe: ProbeComparison | None = None
+) -> Decision:
     """Compares a window of traffic with the reference window.
 
     A test runs where the two windows together hold twice ``params.min_rows`` rows for it. What the model makes, the
-    embeddings and its best answers, is compared only where one model revision served both windows: another model
-    moves it without any drift.
+    embeddings and its best answers, is compared only where one model served both windows: another model moves it
+    without any drift. Whether it is one model the probe set decides; without one, the revisions that the rows name.
 
     Raises:
         WindowError: an embedding is zero or not finite.
-        ValueError: a parameter is out of range, or the embeddings differ in length under one revision.
+        ValueError: a parameter is out of range, or the embeddings differ in length under one model.
     """
     _check(params)
     revisions = windows.revisions(reference, window)
-    changed = len(revisions) > 1
+    changed = len(revisions) > 1 if probe is None else probe.model_changed
     enough = min(len(reference), len(window)) >= params.min_rows
     results = run_tests(reference, window, params, same_model=not changed) if enough else []
     decision, reasons = _decide(results, params)
     if not enough:
         rows = f"reference {len(reference)}, window {len(window)}, needed {params.min_rows} each"
         reasons = [f"Too few rows to test: {rows}."]
-    if changed:
-        decision = "warn"
-        models = ", ".join(revisions)
-        reasons.insert(0, f"The model changed ({models}): only inputs were compared; record a new reference.")
+    warnings = [*_of_the_model(changed, revisions, probe), *_of_the_answers(probe, params)]
+    drifted = any(result.drifted for result in results)
     return Decision(
-        decision=decision,
-        reasons=reasons,
+        decision="warn" if warnings and decision == "ok" else decision,
+        reasons=[*warnings, *reasons],
         p_value=min((result.adjusted for result in results), default=None),
         auc=next((result.effect for result in results if result.name == EMBEDDINGS), None),
         reference_rows=len(reference),
         window_rows=len(window),
         alpha=params.alpha,
         model_changed=changed,
+        cause="both" if changed and drifted else "model" if changed else "data" if drifted else "none",
         tests=results,
+        probe=probe,
     )
+
+
+def _of_the_model(changed: bool, revisions: list[str], probe: ProbeComparison | None) -> list[str]:
+    if not changed:
+        return []
+    named = ", ".join(revisions) or "no revision named"
+    if probe is not None:
+        named = f"{probe.reference_revision} to {probe.revision}, mean distance {probe.distance:.4f} on the probe set"
+    return [f"The model changed ({named}): only inputs were compared; record a new reference."]
+
+
+def _of_the_answers(probe: ProbeComparison | None, params: DriftParams) -> list[str]:
+    """Lost recall on the probe set; training mends neither of its causes."""
+    if probe is None or probe.p_value > params.alpha:
+        return []
+    lost = probe.reference_recall - probe.recall
+    if lost <= params.max_recall_drop:
+        return []
+    what = "the model" if probe.model_changed else "the index"
+    return [
+        f"Recall on the probe set fell from {probe.reference_recall:.2f} to {probe.recall:.2f} over {probe.queries} "
+        f"queries (p {probe.p_value:.3f}): look at {what} that was deployed."
+    ]
 
 
 def _check(params: DriftParams) -> None:

@@ -19,8 +19,8 @@ def write_evidently(path: Path, reference: pa.Table, window: pa.Table, rows: int
     """Writes Evidently's HTML: its data-drift preset over the inputs and its domain classifier over the embeddings.
 
     Each window enters with at most ``rows`` rows, evenly spread over it, and the embeddings with their leading
-    principal components, because the report's time grows faster than either. Requests without an
-    embedding are left out where others have one, and embeddings of different models, which cannot be compared.
+    principal components, because the report's time grows faster than either. Requests without an embedding are left
+    out where most have one, else all embeddings are; so are embeddings of different models, which cannot be compared.
 
     Raises:
         ValueError: ``rows`` is too small.
@@ -32,7 +32,7 @@ def write_evidently(path: Path, reference: pa.Table, window: pa.Table, rows: int
     from evidently.metrics import EmbeddingsDrift
     from evidently.presets import DataDriftPreset
 
-    embedded = all(len(windows.embeddings(table)[1]) for table in (reference, window))
+    embedded = all(2 * len(windows.embeddings(table)[1]) > len(table) for table in (reference, window))
     sampled = [_spread(_embedded(table) if embedded else table, rows) for table in (reference, window)]
     vectors = [windows.embeddings(table)[0] for table in sampled]
     comparable = embedded and len(windows.revisions(reference, window)) < 2

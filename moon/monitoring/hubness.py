@@ -33,7 +33,7 @@ def _runs(products: Sequence[str | None]) -> tuple[np.ndarray, np.ndarray]:
     known = np.flatnonzero([product is not None for product in products])
     if not len(known):
         return known, known
-    _, codes = np.unique(np.array([products[row] for row in known]), return_inverse=True)
+    _, codes = np.unique(np.array([products[row] for row in known.tolist()]), return_inverse=True)
     order = np.argsort(codes, kind="stable")
     return known[order], np.flatnonzero(np.diff(codes[order], prepend=-1))
 

@@ -48,10 +48,10 @@ def _label_blocks(labels: np.ndarray, permutations: int, rng: np.random.Generato
     """Labels as float32 [N, B]; the first column of the first block is the observed one."""
     width = max(1, _BLOCK_CELLS // len(labels))
     for start in range(0, permutations + 1, width):
-        block_BN = np.tile(labels.astype(np.float32), (min(width, permutations + 1 - start), 1))
+        block_BN = np.tile(labels.astype(np.uint8), (min(width, permutations + 1 - start), 1))
         skip = 1 if start == 0 else 0
         block_BN[skip:] = rng.permuted(block_BN[skip:], axis=1)
-        yield np.ascontiguousarray(block_BN.T)
+        yield np.ascontiguousarray(block_BN.T, dtype=np.float32)
 
 
 def p_values(table_TP: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What the log keeps of an event: numbers about each query, or what it was answered; no picture and no text by default."""
+"""What the log keeps of an event: numbers about each query, or what it was answered; by default no photo, no text."""
 
 from __future__ import annotations
 

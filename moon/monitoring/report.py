@@ -9,7 +9,8 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from moon.monitoring.drift import Decision, TestResult
+from moon.monitoring.drift import Decision
+from moon.monitoring.testing import TestResult
 
 _COLOURS: Final = {"ok": "#1a7f4b", "warn": "#b26a00", "retrain": "#b3261e"}
 _REFERENCE, _WINDOW = "#7a8aa0", "#d1495b"

@@ -17,13 +17,16 @@ import uuid
 import zlib
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from io import FileIO
+from pathlib import Path
 from typing import Any, Final
 
 LOG: Final = "log"
 _FORM: Final = "%Y-%m-%dT%H%MZ"
 _SUFFIX: Final = ".log"
+_MADE: Final = "made"
+_OPEN_FILES: Final = 3
+"""Windows with an open file: this one, the last one, and one for stragglers."""
 _LOG = logging.getLogger(__name__)
 
 
@@ -57,6 +60,16 @@ def logged_windows(root: Path) -> list[str]:
     return sorted(names)
 
 
+def is_made(root: Path, window: str) -> bool:
+    """Whether the window of a log was made; its log should get no more events."""
+    return (root / LOG / window / _MADE).exists()
+
+
+def mark_made(root: Path, window: str) -> None:
+    """Notes that the window of a log was made."""
+    (root / LOG / window / _MADE).touch()
+
+
 def encode(record: Any) -> bytes:
     """A record as a line."""
     text = json.dumps(record, separators=(",", ":"), ensure_ascii=True).encode()
@@ -64,8 +77,12 @@ def encode(record: Any) -> bytes:
 
 
 def read(root: Path, window: str) -> Iterator[dict[str, Any]]:
-    """The records of a window, file by file; torn and damaged lines are counted in a warning and passed over."""
-    for path in sorted((root / LOG / window).glob(f"*{_SUFFIX}")):
+    """The records of a window, the file last written to last.
+
+    Torn and damaged lines are counted in a warning and passed over.
+    """
+    paths = (root / LOG / window).glob(f"*{_SUFFIX}")
+    for path in sorted(paths, key=lambda path: (path.stat().st_mtime_ns, path.name)):
         damaged = 0
         with path.open("rb") as file:
             for line in file:
@@ -84,26 +101,22 @@ class Writer:
     Args:
         root: folder that gets ``log/``.
         segment_bytes: a file is closed when it is longer.
-        minutes: length of a window.
     """
 
-    def __init__(self, root: Path, segment_bytes: int, minutes: int) -> None:
-        self._root, self._segment_bytes, self._minutes = root, segment_bytes, minutes
+    def __init__(self, root: Path, segment_bytes: int) -> None:
+        self._root, self._segment_bytes = root, segment_bytes
         self._name = f"{socket.gethostname()}-{uuid.uuid4().hex[:6]}"
-        self._file: FileIO | None = None
-        self._window, self._number = "", 0
+        self._files: dict[str, FileIO] = {}
+        self._number = 0
 
-    def append(self, lines: Sequence[bytes], now: datetime) -> None:
-        """Hands lines to the operating system.
+    def append(self, window: str, lines: Sequence[bytes]) -> None:
+        """Hands lines of a window to the operating system.
 
         Raises:
             OSError: none of them counts as written; the next call starts a new file.
         """
-        window = window_of(now, self._minutes)
-        if self._file is not None and (window != self._window or self._file.tell() >= self._segment_bytes):
-            self.close()
         try:
-            file = self._file = self._file or self._open(window)
+            file = self._files.get(window) or self._open(window)
             left = memoryview(b"".join(lines))
             while left:
                 left = left[file.write(left) :]
@@ -117,36 +130,36 @@ class Writer:
         Raises:
             OSError: it may not be; the next call starts a new file.
         """
-        if self._file is None:
-            return
         try:
-            os.fsync(self._file.fileno())
+            for window, file in list(self._files.items()):
+                os.fsync(file.fileno())
+                if file.tell() >= self._segment_bytes or len(self._files) > _OPEN_FILES:
+                    del self._files[window]
+                    file.close()
         except OSError:
             self._abandon()
             raise
 
     def close(self) -> None:
-        """Ends the file, with all of it on the disk."""
-        if self._file is not None:
-            self.sync()
-            self._file.close()
-            self._file = None
+        """Ends all files, with everything on the disk."""
+        self.sync()
+        self._abandon()
 
     def _open(self, window: str) -> FileIO:
-        self._window, self._number = window, self._number + 1
+        self._number += 1
         folder = self._root / LOG / window
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / f"{self._name}-{self._number:04d}{_SUFFIX}").open("xb", buffering=0)
+        file = self._files[window] = (folder / f"{self._name}-{self._number:04d}{_SUFFIX}").open("xb", buffering=0)
         for place in (folder, folder.parent, folder.parent.parent):
             _sync_folder(place)
         return file
 
     def _abandon(self) -> None:
-        """Leaves a file that could not be written to; its last line may be torn."""
-        file, self._file = self._file, None
-        if file is not None:
+        """Leaves all files; after an error the last line of each may be torn."""
+        for file in self._files.values():
             with contextlib.suppress(OSError):
                 file.close()
+        self._files.clear()
 
 
 def _sync_folder(folder: Path) -> None:

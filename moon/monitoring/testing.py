@@ -165,13 +165,15 @@ def _embedding_test(
 
 
 def _vectors(reference: pa.Table, window: pa.Table) -> tuple[np.ndarray, np.ndarray]:
-    """Embeddings of both windows and the rows that have them."""
-    if windows.dimension(reference) != windows.dimension(window):
-        raise ValueError(
-            f"embeddings of {windows.dimension(reference)} and {windows.dimension(window)} dimensions "
-            "under one model revision"
-        )
+    """Embeddings of both windows and the rows that have them; none where a window has none."""
     (before_KD, before), (after_KD, after) = windows.embeddings(reference), windows.embeddings(window)
+    if not len(before) or not len(after):
+        return np.zeros((0, 0), np.float32), np.zeros(0, np.int64)
+    if before_KD.shape[1] != after_KD.shape[1]:
+        raise ValueError(
+            f"embeddings of {before_KD.shape[1]} and {after_KD.shape[1]} dimensions under one model; "
+            "record a new reference"
+        )
     return np.concatenate([before_KD, after_KD]), np.concatenate([before, len(reference) + after])
 
 

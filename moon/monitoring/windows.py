@@ -37,6 +37,7 @@ SCHEMA_VERSION: Final = "2"
 
 _PATHS: Final = ("category", "top_category")
 _VERSION_KEY: Final = b"moon.window_version"
+_DIMENSION_KEY: Final = b"moon.window_dimension"
 _LUMA_SIDE: Final = 128
 """Pictures are measured at this longer side, so that sharpness does not follow the resolution."""
 
@@ -64,14 +65,15 @@ def window_schema(dim: int) -> pa.Schema:
             ("top_product", pa.string()),
             ("top_category", pa.list_(pa.string())),
             ("latency_ms", pa.float32()),
-            ("embedding", pa.list_(pa.float32(), dim)),
+            # Parquet holds no missing values in lists of a fixed size; the size is in the metadata.
+            ("embedding", pa.list_(pa.float32())),
             ("model_revision", pa.string()),
         ],
-        metadata={_VERSION_KEY: SCHEMA_VERSION.encode()},
+        metadata={_VERSION_KEY: SCHEMA_VERSION.encode(), _DIMENSION_KEY: str(dim).encode()},
     )
 
 
-def describe(text: str | None, image: Image.Image | None) -> dict[str, Any]:
+def describe(text: str | None, image: Image.Image | None, has_image: bool = False) -> dict[str, Any]:
     """The input columns of one request.
 
     Brightness and contrast are the mean and the standard deviation of luma in 0..1; sharpness is the mean squared
@@ -80,19 +82,20 @@ def describe(text: str | None, image: Image.Image | None) -> dict[str, Any]:
     Args:
         text: the query text; None where there is none.
         image: the photo as RGB; None where there is none.
+        has_image: whether there is a photo although ``image`` is None, such as one that cannot be decoded.
 
     Raises:
         ValueError: neither text nor image.
     """
-    if text is None and image is None:
+    has_image = has_image or image is not None
+    if text is None and not has_image:
         raise ValueError("a request needs a text, an image or both; got neither")
-    row: dict[str, Any] = {"modality": "both" if text is not None and image is not None else "text"}
+    row: dict[str, Any] = {"modality": "image" if text is None else "both" if has_image else "text"}
     if text is not None:
         row |= {"text_length": len(text), "text_words": len(text.split()), "language": guess_language(text)}
     if image is not None:
         luma = _luma(image)
         row |= {
-            "modality": "image" if text is None else "both",
             "image_width": image.width,
             "image_height": image.height,
             "brightness": float(luma.mean()),
@@ -112,10 +115,13 @@ def window_table(rows: Sequence[Mapping[str, Any]], dim: int) -> pa.Table:
     unknown = sorted({key for row in rows for key in row} - set(schema.names))
     if unknown:
         raise WindowError(f"unknown window columns {', '.join(unknown)}; known are {', '.join(schema.names)}")
+    vectors = [row["embedding"] for row in rows if row.get("embedding") is not None]
+    if wrong := {len(vector) for vector in vectors} - {dim}:
+        raise WindowError(f"a window with {dim}-dimensional embeddings cannot hold one of {min(wrong)} dimensions")
     try:
         return pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise WindowError(f"a row does not fit a window with {dim}-dimensional embeddings: {error}") from None
+        raise WindowError(f"a row does not fit a window: {error}") from None
 
 
 def write_window(path: Path, window: pa.Table) -> None:
@@ -149,11 +155,8 @@ def read_window(path: Path) -> pa.Table:
 
 
 def dimension(window: pa.Table) -> int:
-    """Length of the embeddings of a window; 0 where the column is missing or is no fixed-size list."""
-    index = window.schema.get_field_index("embedding")
-    if index < 0 or not pa.types.is_fixed_size_list(window.schema.field(index).type):
-        return 0
-    return int(window.schema.field(index).type.list_size)
+    """Length of the embeddings of a window; 0 where it does not say."""
+    return int((window.schema.metadata or {}).get(_DIMENSION_KEY, b"0"))
 
 
 def embeddings(window: pa.Table) -> tuple[np.ndarray, np.ndarray]:
@@ -164,12 +167,14 @@ def embeddings(window: pa.Table) -> tuple[np.ndarray, np.ndarray]:
         asked for it.
 
     Raises:
-        WindowError: a vector is zero or not finite.
+        WindowError: a vector is zero, not finite or of another length.
     """
     column = window.column("embedding").combine_chunks()
     rows = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
-    flat = column.drop_null().flatten().to_numpy(zero_copy_only=False)
-    vectors = flat.astype(np.float32, copy=False).reshape(len(rows), dimension(window))
+    flat = column.drop_null().flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
+    if flat.size != len(rows) * dimension(window):
+        raise WindowError(f"embeddings must all have {dimension(window)} dimensions")
+    vectors = flat.reshape(len(rows), dimension(window))
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     if not (np.isfinite(lengths).all() and (lengths > 0).all()):
         raise WindowError("embeddings must be finite and not zero")

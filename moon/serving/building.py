@@ -12,22 +12,24 @@ from moon.config import RegionsParams, ServingParams
 from moon.items import ItemSource
 from moon.model import Embedder, Item
 from moon.progress import track
-from moon.serving import artefact
 from moon.serving.artefact import Batch, Settings
 from moon.serving.batcher import Vectors
 from moon.serving.products import thumbnail
 from moon.serving.query import Query
+from moon.serving.shares import assemble
 
 _CHUNK: Final = 1024
 """Products whose vectors and pictures are in memory at a time."""
 _QUERIES: Final = 256
 """Queries of each view that stand for all."""
 
+Row = Mapping[str, Any]
+
 
 def build(
     embedder: Embedder,
     source: ItemSource,
-    purchases: Sequence[Mapping[str, Any]],
+    purchases: Sequence[Row],
     params: ServingParams,
     regions: RegionsParams,
     folder: Path,
@@ -49,36 +51,41 @@ def build(
     Raises:
         ValueError: a picture cannot be decoded, or ``folder`` holds something else.
     """
-    queries = _queries(embedder, source, purchases)
-    settings = Settings(
-        model_revision=embedder.revision,
-        centroids={view: tuple(vectors_QD.mean(axis=0).tolist()) for view, vectors_QD in queries.items()},
-        serving=params,
-        regions=regions,
-    )
-    ids = sorted(source.products)
-    starts = range(0, len(ids), _CHUNK)
-    batches = (
-        _batch(embedder, source, ids[start : start + _CHUNK], params.thumbnail_pixels)
-        for start in track(starts, "embedding products", len(starts))
-    )
-    sample_QD = np.concatenate(list(queries.values())) if queries else None
-    return artefact.write(folder, settings, batches, sample_QD)
+    queries = embed_queries(embedder, source, sampled_queries(purchases))
+    batches = embed_products(embedder, source, sorted(source.products), params.thumbnail_pixels)
+    return assemble(embedder.revision, queries, batches, params, regions, folder)
 
 
-def _queries(embedder: Embedder, source: ItemSource, purchases: Iterable[Mapping[str, Any]]) -> dict[str, Vectors]:
-    """View -> (Q, D) vectors of a seeded sample of its queries."""
-    rows_of: dict[str, list[Mapping[str, Any]]] = {}
+def sampled_queries(purchases: Iterable[Row]) -> dict[str, list[Row]]:
+    """View -> a seeded sample of the interactions whose query is of that view."""
+    rows_of: dict[str, list[Row]] = {}
     for row in purchases:
         view = Query(row["query_text"] or "", row["query_image_id"] or "").view
         rows_of.setdefault(view, []).append(row)
     generator = np.random.default_rng(0)
     return {
-        view: embedder.embed(
-            source.query(rows[place]) for place in generator.permutation(len(rows))[:_QUERIES].tolist()
-        )
+        view: [rows[place] for place in generator.permutation(len(rows))[:_QUERIES].tolist()]
         for view, rows in sorted(rows_of.items())
     }
+
+
+def embed_queries(embedder: Embedder, source: ItemSource, queries: Mapping[str, Sequence[Row]]) -> dict[str, Vectors]:
+    """View -> (Q, D) vectors of its interactions' queries; a view without any is left out."""
+    return {view: embedder.embed(source.query(row) for row in rows) for view, rows in queries.items() if rows}
+
+
+def embed_products(embedder: Embedder, source: ItemSource, ids: Sequence[str], longest: int) -> Iterator[Batch]:
+    """Vectors and small pictures of products.
+
+    Args:
+        embedder: the model.
+        source: the catalogue's products.
+        ids: which of them, in ascending order.
+        longest: side of a picture in pixels; 0 makes none.
+    """
+    starts = range(0, len(ids), _CHUNK)
+    for start in track(starts, "embedding products", len(starts)):
+        yield _batch(embedder, source, ids[start : start + _CHUNK], longest)
 
 
 def _batch(embedder: Embedder, source: ItemSource, ids: Sequence[str], longest: int) -> Batch:

@@ -32,7 +32,7 @@ class Client:
 
     Args:
         url: REST address.
-        grpc_url: gRPC address, ``host:port``.
+        grpc_url: gRPC address, ``host:port``; empty where gRPC is not asked.
         model_name: the model's name.
         seconds: time limit of one request.
     """
@@ -46,6 +46,11 @@ class Client:
 
     def __exit__(self, *error: object) -> None:
         self._http.close()
+
+    @property
+    def has_grpc(self) -> bool:
+        """Whether the client has an address for gRPC."""
+        return bool(self._grpc_url)
 
     def search(self, query: Query, k: int) -> Answer:
         """Body of ``/search``."""

@@ -66,13 +66,13 @@ def run(
         raise ValueError(f"--window {window}: expected a number and a unit of s, m, h or d, such as 30m")
     store = LocalRegistry(registry)
     old, new = store.get(params.model_name, stable), store.get(params.model_name, canary)
-    before, after = _revision(params, old), _revision(params, new)
+    before, after = revision(params, old), revision(params, new)
     trial = inference_service(params, before.storage_uri, stable, after)
     verdict: Verdict = "start"
     found: list[Check] = []
     if prometheus:
-        found = [*_traffic(prometheus, window, params, stable, canary), *_quality(old, new)]
-        verdict = _verdict(found)
+        found = [*_traffic(prometheus, window, params, stable, canary), *quality(old, new)]
+        verdict = verdict_of(found)
     body = {
         "start": trial,
         "wait": trial,
@@ -85,7 +85,8 @@ def run(
     return outcome.save(out, CanaryResult(verdict=verdict, stable=stable, canary=canary, reasons=reasons))
 
 
-def _revision(params: ServingParams, version: ModelVersion) -> Revision:
+def revision(params: ServingParams, version: ModelVersion) -> Revision:
+    """A registered version as KServe loads it."""
     return Revision(storage_uri=params.storage_uri or version.uri, version=version.version)
 
 
@@ -97,8 +98,8 @@ def _traffic(url: str, window: str, params: ServingParams, stable: str, canary: 
     return traffic.checks(old, new, params)
 
 
-def _quality(stable: ModelVersion, canary: ModelVersion) -> Iterator[Check]:
-    """Offline retrieval of both, as registered; only measures of the same data are compared."""
+def quality(stable: ModelVersion, canary: ModelVersion) -> Iterator[Check]:
+    """Offline retrieval of both, as registered, one check a direction; only measures of the same data are compared."""
     data = [version.metadata.get("lineage", {}).get("data") for version in (stable, canary)]
     if data[0] is None or data[0] != data[1]:
         yield Check(
@@ -125,7 +126,8 @@ def _interval(measured: dict[str, Any]) -> Interval:
     return Interval(**measured[_MEASURE])
 
 
-def _verdict(found: list[Check]) -> Verdict:
+def verdict_of(found: list[Check]) -> Verdict:
+    """One failed condition rolls a canary back, an open one lets it wait."""
     if any(check.met is False for check in found):
         return "roll back"
     return "promote" if all(check.met for check in found) else "wait"

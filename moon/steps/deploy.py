@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 import time
@@ -17,6 +18,7 @@ from moon.catalog.store import Catalog
 from moon.cluster.deployment import Endpoint, LocalDeployment, free_ports
 from moon.config import RegionsParams, ServingParams
 from moon.steps import outcome
+from moon.steps.purchases import usable_purchases
 
 if TYPE_CHECKING:
     from moon.items import ItemSource
@@ -94,20 +96,43 @@ def run(
     from moon.items import ItemSource
     from moon.model import Embedder
     from moon.serving.building import build
-    from moon.serving.client import Client
 
     stop(out)
     embedder = Embedder.load(model)
     source = ItemSource(catalog, regions, embedder.processor.max_images)
-    purchases = _purchases(source, catalog)
-    settings = build(embedder, source, purchases, params, regions_params, out / ARTEFACT)
+    build(embedder, source, usable_purchases(source, catalog), params, regions_params, out / ARTEFACT)
+    return serve(model=model, artefact=out / ARTEFACT, catalog=catalog, regions=regions, out=out)
+
+
+def serve(*, model: Path, artefact: Path, catalog: Path, regions: Path, out: Path) -> DeployResult:
+    """Starts ``moon.serving`` on an artefact that is there and questions it; the server stays when we end.
+
+    Args:
+        model: folder of the model that the artefact was made with.
+        artefact: search artefact; the server's parameters are those in it.
+        catalog: catalogue folder that it was made of.
+        regions: output of the regions step.
+        out: as for `run`.
+
+    Raises:
+        DeploymentError: the server did not start; the message ends with its log.
+        RuntimeError: it gave a wrong answer or none; it is stopped then.
+    """
+    from moon.items import ItemSource
+    from moon.serving.artefact import read_settings
+    from moon.serving.client import Client
+
+    stop(out)
+    settings = read_settings(artefact)
+    params = settings.serving
+    source = ItemSource(catalog, regions)
     deployment = LocalDeployment(out / SERVER)
     endpoint = _endpoint(params)
     try:
-        pid = deployment.start(_command(model, out / ARTEFACT, endpoint), endpoint, {**os.environ, **_ENVIRONMENT})
+        pid = deployment.start(_command(model, artefact, endpoint), endpoint, {**os.environ, **_ENVIRONMENT})
         seconds = deployment.wait_ready(params.startup_seconds)
         with Client(endpoint.url, endpoint.grpc_url, params.model_name) as client:
-            answers = {kind: _ask(client, Catalog.open(catalog), row) for kind, row in _questions(purchases).items()}
+            answers = ask(client, source, catalog)
     except BaseException:
         deployment.stop()
         raise
@@ -117,12 +142,26 @@ def run(
             url=endpoint.url,
             grpc_url=endpoint.grpc_url,
             pid=pid,
-            model_revision=embedder.revision,
+            model_revision=settings.model_revision,
             ready_seconds=seconds,
             answers=answers,
             **_index(settings, source),
         ),
     )
+
+
+def ask(client: Client, source: ItemSource, catalog: Path) -> dict[str, dict[str, Any]]:
+    """Asks a server the first query of each kind in every protocol that the client has an address for.
+
+    Returns:
+        text, image and both -> the query, its top 5, the latencies, and the agreement between protocols.
+
+    Raises:
+        RuntimeError: the protocols do not agree.
+        ValueError: the catalogue has no query.
+    """
+    questions = _questions(usable_purchases(source, catalog))
+    return {kind: _ask(client, Catalog.open(catalog), row) for kind, row in questions.items()}
 
 
 def swap(
@@ -155,7 +194,6 @@ def swap(
     from moon.model import Embedder
     from moon.serving import artefact
     from moon.serving.building import build
-    from moon.serving.client import Client
 
     before = artefact.read_settings(out / ARTEFACT)
     if not before.serving.index_poll_seconds:
@@ -167,13 +205,35 @@ def swap(
         )
     known = outcome.read(out, "products", "index_revision")
     source = ItemSource(catalog, regions, embedder.processor.max_images)
-    purchases = _purchases(source, catalog)
+    purchases = usable_purchases(source, catalog)
     settings = build(embedder, source, purchases, params, regions_params, out / ARTEFACT)
-    with Client(endpoint.url, endpoint.grpc_url, before.serving.model_name) as client:
-        seconds = _wait_swapped(client, settings.index_revision, params.startup_seconds, deployment.log)
+    seconds = wait_swapped(out, dataclasses.replace(settings, serving=before.serving), params.startup_seconds)
     index = _index(settings, source)
     outcome.save(out, DeployResult(**{**known, **index}))
     return SwapResult(url=endpoint.url, model_revision=embedder.revision, swap_seconds=seconds, **index)
+
+
+def running(out: Path) -> bool:
+    """Whether the server of an output folder runs."""
+    return LocalDeployment(out / SERVER).endpoint() is not None
+
+
+def wait_swapped(out: Path, settings: Settings, seconds: float) -> float:
+    """Waits until the server of an output folder answers from an artefact; returns the seconds waited.
+
+    Raises:
+        ValueError: no server runs there, or it does not look for new artefacts.
+        RuntimeError: it did not take the artefact in time, and goes on with the old one.
+    """
+    from moon.serving.client import Client
+
+    deployment = LocalDeployment(out / SERVER)
+    if (endpoint := deployment.endpoint()) is None:
+        raise ValueError(f"no server runs in {out}: start one with 'moon deploy --out {out}'")
+    if not settings.serving.index_poll_seconds:
+        raise ValueError("the server was started with serving.index_poll_seconds=0 and looks for no new artefact")
+    with Client(endpoint.url, endpoint.grpc_url, settings.serving.model_name) as client:
+        return _wait_swapped(client, settings.index_revision, seconds, deployment.log)
 
 
 def stop(out: Path) -> bool:
@@ -203,22 +263,6 @@ def _command(model: Path, artefact: Path, endpoint: Endpoint) -> list[str]:
     return [sys.executable, "-m", "moon.serving", *folders, *ports]
 
 
-def _purchases(source: ItemSource, catalog: Path) -> list[dict[str, Any]]:
-    """All usable interactions, held-out ones before those the model was trained on, by id of the query.
-
-    Raises:
-        ValueError: there is none.
-    """
-    found = [
-        row
-        for split in ("test", "val", "train")
-        for row in sorted(source.purchases(split), key=lambda row: str(row["query_id"]))
-    ]
-    if not found:
-        raise ValueError(f"{catalog} has no usable interactions to question the server with; see 'moon validate'")
-    return found
-
-
 def _questions(purchases: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """The first query of each kind."""
     found: dict[str, dict[str, Any]] = {}
@@ -246,8 +290,9 @@ def _ask(client: Client, catalog: Catalog, row: Mapping[str, Any]) -> dict[str, 
     embedded = {
         "openai": client.embed_openai(query),
         "oip_rest": client.embed_oip(query),
-        "oip_grpc": client.embed_grpc(query),
     }
+    if client.has_grpc:
+        embedded["oip_grpc"] = client.embed_grpc(query)
     difference = _spread(answer.value for answer in embedded.values())
     if not difference <= _TOLERANCE:
         raise RuntimeError(f"embeddings of query {row['query_id']} differ by {difference:g} between protocols")

@@ -79,6 +79,19 @@ def _from_folder(source: Path, version: str, out: Path) -> FetchResult:
             f"{source} holds data version {expected}, expected {version}; "
             "fetch the data of that version or give the version you mean"
         )
+    copy(source, out)
+    found = Catalog.open(out).digest()
+    if found != expected:
+        raise ValueError(f"the copy in {out} has digest {found}, its source {expected}; remove {out} and fetch again")
+    return outcome.save(out, _result(out, found, str(source.resolve())))
+
+
+def copy(source: Path, out: Path) -> None:
+    """Makes ``out`` hold the tables and the card of the catalogue folder ``source``, and nothing else.
+
+    Raises:
+        ValueError: ``out`` holds something else than a catalogue.
+    """
     wanted = sorted(one.relative_to(source) for one in source.glob(_SHARDS) if one.is_file())
     if source.resolve() != out.resolve():
         _make_room(out, {one.as_posix() for one in wanted})
@@ -86,15 +99,9 @@ def _from_folder(source: Path, version: str, out: Path) -> FetchResult:
         _copy(source / one, out / one)
     if (source / _CARD).is_file():
         _copy(source / _CARD, out / _CARD)
-    found = Catalog.open(out).digest()
-    if found != expected:
-        raise ValueError(f"the copy in {out} has digest {found}, its source {expected}; remove {out} and fetch again")
-    return outcome.save(out, _result(out, found, str(source.resolve())))
 
 
-def _from_repository(
-    repository: str, version: str, revision: str, path: str, remote: str, out: Path
-) -> FetchResult:
+def _from_repository(repository: str, version: str, revision: str, path: str, remote: str, out: Path) -> FetchResult:
     with open_folder(repository, revision, path, remote) as folder:
         wanted = {name for name in folder.files if name == _CARD or _is_shard(name)}
         _make_room(out, wanted)

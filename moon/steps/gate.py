@@ -9,6 +9,7 @@ from typing import Any
 
 from moon.config import GateParams
 from moon.evaluation.bootstrap import Interval
+from moon.evaluation.comparison import VERDICTS
 from moon.steps import outcome
 
 _IMAGE = "image->product"
@@ -22,11 +23,17 @@ class GateResult:
     reasons: list[str]
 
 
-def run(*, evaluation: Path, params: GateParams, out: Path) -> GateResult:
+def run(*, evaluation: Path, params: GateParams, out: Path, comparison: Path | None = None) -> GateResult:
     """Compares the results of the evaluate step with the thresholds; does not raise when they are missed.
 
     A direction that has too few queries, or that the untrained model answers already, is named and decides nothing, but
     something must have been measured.
+
+    Args:
+        evaluation: output of the evaluate step.
+        params: the thresholds.
+        out: where to write.
+        comparison: output of the challenge step; a direction in which the serving model is better fails.
 
     Raises:
         ValueError: ``evaluation`` holds no results, or results without R@1 and R@10.
@@ -34,10 +41,23 @@ def run(*, evaluation: Path, params: GateParams, out: Path) -> GateResult:
     retrieval = outcome.read(evaluation, "retrieval")["retrieval"]
     checks = list(_checks(retrieval["trained"], retrieval["untrained"], params))
     reasons = [reason for _, reason in checks]
+    beside = list(_beside(outcome.read(comparison, "first", "verdicts"))) if comparison else []
+    reasons += [reason for _, reason in beside]
     decided = [met for met, _ in checks if met is not None]
     if not decided:
         reasons.append("Failed: no direction that the gate looks at has queries, so nothing was shown.")
-    return outcome.save(out, GateResult(passed=bool(decided) and all(decided), reasons=reasons))
+    return outcome.save(
+        out, GateResult(passed=bool(decided) and all(decided) and all(met for met, _ in beside), reasons=reasons)
+    )
+
+
+def _beside(compared: dict[str, Any]) -> Iterator[tuple[bool, str]]:
+    """Whether each direction is no worse than the serving model's."""
+    if not compared["verdicts"]:
+        yield True, "Absent: no model serves that this one could be compared with."
+    for direction, verdict in compared["verdicts"].items():
+        met = verdict != VERDICTS[-1]
+        yield met, f"{_word(met)}: {direction} against the serving model {compared['first']}: {verdict}."
 
 
 def _checks(

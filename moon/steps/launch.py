@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -201,10 +202,18 @@ def _stage(job: Job, placed: Job) -> None:
         target: Path | None = getattr(placed, name)
         if source is None or target is None or target.exists():
             continue
-        partial = target.with_name(f".{target.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=_made(target.parent))) / target.name
         shutil.copytree(source, partial)
-        os.replace(partial, target)
+        try:
+            os.replace(partial, target)
+        except OSError:
+            if not target.exists():  # otherwise another launcher of this job was quicker
+                raise
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _write_params(folder: Path, params: TrainingParams, objectives: ObjectivesParams) -> None:

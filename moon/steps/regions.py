@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from moon.config import RegionsParams
 from moon.progress import track
 from moon.steps import outcome
 from moon.steps.regions_data import titles_of, true_boxes
+from moon.steps.shares import share
 from moon.steps.workers import mapper
 from moon.vision.boxes import Box, score_regions
 from moon.vision.decode import decode_stored
@@ -115,22 +116,7 @@ def run(*, catalog: Path, params: RegionsParams, out: Path, workers: int = 2, sh
     return outcome.save(out, tally.result((time.perf_counter() - start) * 1000, shard))
 
 
-def share(files: list[Path], shard: str) -> list[Path]:
-    """The i-th of n runs of neighbouring files, as even as they go; some may be empty.
-
-    Raises:
-        ValueError: ``shard`` is not ``i/n`` with 1 <= i <= n.
-    """
-    if not shard:
-        return files
-    number, _, count = shard.partition("/")
-    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
-        raise ValueError(f"shard is '{shard}', expected i/n from 1/n to n/n, such as 1/4")
-    i, n = int(number), int(count)
-    return files[len(files) * (i - 1) // n : len(files) * i // n]
-
-
-def _chunks(files: list[Path], titles: dict[str, str]) -> Iterator[list[Picture]]:
+def _chunks(files: Sequence[Path], titles: dict[str, str]) -> Iterator[list[Picture]]:
     """The pictures of some shards, a few at a time."""
     for file in files:
         with reading(file):

@@ -10,6 +10,7 @@ from moon.catalog.store import Catalog, TableWriter, read_table
 from moon.steps import outcome
 from moon.steps.regions import RegionsResult, Tally
 from moon.steps.regions_data import true_boxes
+from moon.steps.shares import in_order
 from moon.vision.boxes import Box
 
 
@@ -24,14 +25,7 @@ def run(*, catalog: Path, parts: Sequence[Path], out: Path) -> RegionsResult:
     Raises:
         ValueError: a share is missing or there twice, or the parts are not of this catalogue.
     """
-    shards = {part: str(outcome.read(part, "shard", "images")["shard"]) for part in parts}
-    ordered = sorted(parts, key=lambda part: int(shards[part].partition("/")[0] or 0))
-    expected = [f"{place}/{len(parts)}" for place in range(1, len(parts) + 1)]
-    if not parts or [shards[part] for part in ordered] != expected:
-        raise ValueError(
-            f"got the shares {', '.join(one or 'all' for one in shards.values()) or 'of nothing'}; expected each of "
-            "1/n to n/n once, as 'moon regions --shard i/n' writes them"
-        )
+    ordered = in_order(parts, "moon regions")
     opened = Catalog.open(catalog)
     tally, ms = Tally(true_boxes(opened)), 0.0
     image_ids = opened.table("images", ["image_id"]).column(0).to_pylist()

@@ -33,6 +33,10 @@ class TrainResult:
     seconds: float
     """Since this run, or its resumption, began."""
     revision: str
+    data: str
+    """Digest of the catalogue."""
+    start: str
+    """Revision of the model that training started from."""
 
 
 def run(
@@ -106,6 +110,8 @@ def finish(out: Path, steps: int) -> TrainResult:
             memory_mb=history[-1]["memory_mb"],
             seconds=summary.seconds,
             revision=model_revision(out / "model"),
+            data=summary.data,
+            start=summary.start,
         ),
     )
 

@@ -62,6 +62,10 @@ class Summary:
     trained_parameters: int
     seconds: float
     """Of these processes; a resumed run counts from its resumption."""
+    data: str = ""
+    """Digest of the catalogue."""
+    start: str = ""
+    """Revision of the model that training started from."""
 
     def save(self, out: Path) -> None:
         """Writes ``summary.json``."""
@@ -106,6 +110,8 @@ def train(job: Job, params: TrainingParams, objectives: ObjectivesParams) -> Non
                     processes=world.size,
                     trained_parameters=trained,
                     seconds=time.perf_counter() - started,
+                    data=Catalog.open(job.catalog).digest(),
+                    start=embedder.revision,
                 ).save(job.out)
                 shutil.rmtree(job.out / "checkpoints", ignore_errors=True)
         world.barrier()

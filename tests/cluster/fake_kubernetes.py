@@ -126,6 +126,19 @@ class FakeKubernetes:
             threading.Thread(target=self.controller, args=(name,), daemon=True).start()
         return kept
 
+    def replace(self, body: Body) -> Body | None:
+        """None where the body is of another version of the object."""
+        name = body["metadata"]["name"]
+        with self.changed:
+            known = self.objects.get(name)
+            if known is None or known["metadata"]["resourceVersion"] != body["metadata"].get("resourceVersion"):
+                return None
+            self.objects[name] = kept = {**body, "status": known.get("status", {})}
+            self._record("MODIFIED", kept)
+        if self.controller is not None:
+            threading.Thread(target=self.controller, args=(name,), daemon=True).start()
+        return kept
+
     def delete(self, name: str) -> bool:
         with self.changed:
             if name not in self.objects:
@@ -213,6 +226,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self._handle("POST")
 
+    def do_PUT(self) -> None:
+        self._handle("PUT")
+
     def do_DELETE(self) -> None:
         self._handle("DELETE")
 
@@ -242,6 +258,9 @@ class _Handler(BaseHTTPRequestHandler):
         if method == "POST":
             body = fake.create(json.loads(text))
             return self._status(409, "already exists") if body is None else self._json(201, body)
+        if method == "PUT":
+            kept = fake.replace(json.loads(text))
+            return self._status(409, "the object has been modified") if kept is None else self._json(200, kept)
         if method == "DELETE":
             assert json.loads(text)["propagationPolicy"] == "Foreground"
             return self._json(200, {}) if fake.delete(str(name)) else self._status(404, "not found")

@@ -41,13 +41,14 @@ def test_parameters_of_the_pod_do_not_reach_the_server() -> None:
     assert "args" not in inference_service(params, BASE_STORAGE)["spec"]["predictor"]["model"]
 
 
-def test_size_and_priority_outlive_a_canary() -> None:
-    params = ServingParams(min_replicas=2, max_replicas=8, priority_class="moon-serving")
+def test_what_an_overlay_sets_outlives_a_canary() -> None:
+    params = ServingParams(min_replicas=2, max_replicas=8, priority_class="moon-serving", logger_url="http://sink")
     trial = inference_service(params, VERSIONED, "v3", Revision(storage_uri=VERSIONED, version="v4"))
     for body in (trial, inference_service(params, VERSIONED, "v4")):
         predictor = body["spec"]["predictor"]
         assert (predictor["minReplicas"], predictor["maxReplicas"]) == (2, 8)
         assert predictor["priorityClassName"] == "moon-serving"
+        assert predictor["logger"] == {"mode": "all", "url": "http://sink"}
         assert "args" not in predictor["model"]
     with pytest.raises(ValueError, match=r"serving\.min_replicas is 4 and serving\.max_replicas 3"):
         inference_service(ServingParams(min_replicas=4), VERSIONED, "v3")
@@ -66,6 +67,15 @@ def test_an_artefact_is_mounted_and_brings_the_settings() -> None:
     assert volume["persistentVolumeClaim"] == {"claimName": "claim", "readOnly": True}
     [mount] = predictor["model"]["volumeMounts"]
     assert (mount["name"], mount["readOnly"]) == (volume["name"], True)
+    assert predictor["model"]["args"] == [f"--artefact_dir={mount['mountPath']}/v3"]
+
+
+def test_artefacts_may_lie_in_a_folder_of_a_shared_claim() -> None:
+    params = ServingParams(artefact_claim="moon-training/deployment")
+    predictor = inference_service(params, VERSIONED, "v3")["spec"]["predictor"]
+    assert predictor["volumes"][0]["persistentVolumeClaim"]["claimName"] == "moon-training"
+    [mount] = predictor["model"]["volumeMounts"]
+    assert mount["subPath"] == "deployment"
     assert predictor["model"]["args"] == [f"--artefact_dir={mount['mountPath']}/v3"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +15,7 @@ from moon.cluster.jobs import Outcome, TrainingJob, job_name
 from moon.cluster.kubernetes_api import Cluster, ClusterError
 from moon.cluster.launcher import Launcher
 from moon.config import LaunchParams
-from tests.cluster.fake_kubernetes import FakeKubernetes, configuration, serving
+from tests.cluster.fake_kubernetes import KUBECONFIG, FakeKubernetes, configuration, serving
 
 JOB = TrainingJob(name=job_name("run-1", "recipe"), run_id="run-1", recipe="recipe", arguments=["--out", "/mnt/moon/x"])
 OBJECT, POD_LOG = rf"/trainjobs/{JOB.name}$", r"/pods/.*/log$"
@@ -201,7 +202,9 @@ def test_the_last_lines_of_the_failing_rank_surface(fake: FakeKubernetes) -> Non
     assert "rank 3 on pod" in str(outcome) and "FailedJobs" in str(outcome)
 
 
-def test_of_an_attempt_that_restarted_only_the_newest_counts(fake: FakeKubernetes) -> None:
+def test_of_an_attempt_that_restarted_only_the_newest_counts(
+    fake: FakeKubernetes, caplog: pytest.LogCaptureFixture
+) -> None:
     def control(name: str) -> None:
         fake.add_pod("first", labels(0, attempt=0))
         fake.say("first", "old trouble")
@@ -215,6 +218,23 @@ def test_of_an_attempt_that_restarted_only_the_newest_counts(fake: FakeKubernete
     fake.controller = control
     outcome = launcher(fake)[0].run(JOB)
     assert outcome.exit_code == 5 and outcome.permanent and outcome.lines == ["new trouble"]
+    assert caplog.text.count("started anew (1)") == 1
+
+
+def test_a_token_that_expires_is_read_again(
+    fake: FakeKubernetes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config").write_text(KUBECONFIG.format(address=fake.address))  # type: ignore[attr-defined]
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
+    fake.controller = works(fake, lines=60, pause=0.05)
+    for path in (POST, PODS):
+        fake.fail("GET" if path == PODS else "POST", path, 1, status=401)
+    fake.fail("GET", WATCH, 1, status=401)
+    fake.fail("GET", OBJECT, 1, status=401)
+    said: list[str] = []
+    assert Launcher(Cluster("moon"), TRAINJOB, said.append).run(JOB).succeeded
+    all_lines(said, 60)
+    assert not [fault for fault in fake.faults if fault.times]
 
 
 @pytest.mark.parametrize("reason", ["DeadlineExceeded", "TrainingRuntimeNotSupported"])

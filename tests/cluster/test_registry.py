@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import multiprocessing
 from pathlib import Path
 from urllib.parse import urlparse
@@ -46,6 +47,16 @@ def test_versions_count_on_past_nine(registry: LocalRegistry, model: Path) -> No
     assert registry.latest("moon").version == "v11"
     assert [one.version for one in registry.list("moon")] == [f"v{number}" for number in range(1, 12)]
     assert registry.list("other") == []
+
+
+def test_the_folder_that_a_cluster_mounts_tells_what_it_is(registry: LocalRegistry, model: Path) -> None:
+    (model / "lineage.json").write_text('{"data": "of another registry"}')
+    version = registry.register("moon", model, "d1", {"lineage": {"data": "abc", "git": "123"}})
+    stored = Path(urlparse(version.uri).path)
+    told = json.loads((stored / "lineage.json").read_text())
+    assert told == {"data": "abc", "git": "123", "name": "moon", "version": "v1", "digest": "d1"}
+    assert version.lineage == {"data": "abc", "git": "123"}
+    assert version.entry == "moon/v1@d1"
 
 
 def _register(root: Path, model: Path, digest: str) -> dict[str, object]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kfp import dsl
 
 from components.base import image
 from moon import telemetry
@@ -70,12 +71,16 @@ def test_a_body_calls_its_step_with_arguments_that_the_step_has(name: str) -> No
         assert given <= set(signature.parameters)
 
 
-def test_configure_hands_out_the_sections_that_the_steps_read() -> None:
+def test_configure_hands_out_the_sections_that_the_steps_read(tmp_path: Path) -> None:
     from moon.steps import configure
 
-    sections = configure.run(recipe="training: {steps: 3}")
-    outputs = list(component("configure").component_spec.outputs)
-    assert component("configure").python_func(recipe="training: {steps: 3}") == tuple(sections[one] for one in outputs)
-    assert set(outputs) - {"digest"} <= set(Params.__dataclass_fields__)
-    assert configure.run(recipe="")["digest"] != sections["digest"]
-    assert configure.run(recipe="{training: {steps: 3}} # another spelling")["digest"] == sections["digest"]
+    made = configure.run(recipe="{training: {steps: 3}, launch: {cpu: '6'}, pipeline: {shards: 2}}")
+    more = {"cpu": "6", "memory": made.memory, "shards": ["1/2", "2/2"]}
+    outputs = [one for one in component("configure").component_spec.outputs if one != "recipe_file"]
+    file = dsl.Artifact(uri=str(tmp_path / "recipe"))
+    given = component("configure").python_func(recipe=made.text, recipe_file=file)
+    assert given == tuple({**made.sections, **more}[one] for one in outputs)
+    assert (tmp_path / "recipe").read_text() == made.text and file.metadata["recipe_digest"] == made.sections["digest"]
+    assert set(outputs) - {"digest", *more} <= set(Params.__dataclass_fields__)
+    assert configure.run(recipe="").sections["digest"] != made.sections["digest"]
+    assert configure.run(recipe=f"{made.text} # another spelling").sections["digest"] == made.sections["digest"]

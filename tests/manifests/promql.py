@@ -18,29 +18,48 @@ TARGET_LABELS = {"namespace", "pod", "inferenceservice", "predictor"}
 """What Prometheus adds to every series; the last two by the PodMonitor."""
 
 
-def rules() -> list[dict[str, Any]]:
-    """All alert rules."""
-    body = yaml.safe_load((MONITORING / "prometheusrule.yaml").read_text())
-    return [rule for group in body["spec"]["groups"] for rule in group["rules"]]
+def rules(*names: str) -> list[dict[str, Any]]:
+    """The alert rules of these PrometheusRules, or of all."""
+    return [
+        rule
+        for path in sorted(MONITORING.glob("*.yaml"))
+        for body in yaml.safe_load_all(path.read_text())
+        if body["kind"] == "PrometheusRule" and (not names or body["metadata"]["name"] in names)
+        for group in body["spec"]["groups"]
+        for rule in group["rules"]
+    ]
 
 
-def dashboard() -> dict[str, Any]:
-    """The Grafana dashboard."""
-    return dict(json.loads((MONITORING / "moon.json").read_text()))
+def dashboard(name: str = "moon") -> dict[str, Any]:
+    """A Grafana dashboard: ``moon`` of the server, ``moon-platform`` of what runs beside it."""
+    return dict(json.loads((MONITORING / f"{name}.json").read_text()))
 
 
 def expressions() -> dict[str, str]:
-    """Every PromQL expression of the project, by where it stands."""
-    found = {f"alert {rule['alert']}": str(rule["expr"]) for rule in rules()}
-    for panel in dashboard()["panels"]:
-        for target in panel.get("targets", []):
-            found[f"panel {panel['title']} {target['refId']}"] = target["expr"]
+    """Every PromQL expression on the model server, by where it stands."""
+    found = {f"alert {rule['alert']}": str(rule["expr"]) for rule in rules("moon-serving")}
+    found |= _panels(dashboard())
     service = only("InferenceService", bodies(MANIFESTS / "overlays" / "keda"))
     [metric] = service["spec"]["predictor"]["autoScaling"]["metrics"]
     found["autoscaler"] = metric["external"]["metric"]["query"]
     for query in _canary_queries():
         found[f"canary {query[:40]}"] = query
     return {where: _filled(expression) for where, expression in found.items()}
+
+
+def platform_expressions() -> dict[str, str]:
+    """Every PromQL expression on what runs beside the server, by where it stands."""
+    found = {f"alert {rule['alert']}": str(rule["expr"]) for rule in rules("moon-traffic", "moon-platform")}
+    found |= _panels(dashboard("moon-platform"))
+    return {where: _filled(expression) for where, expression in found.items()}
+
+
+def _panels(board: dict[str, Any]) -> dict[str, str]:
+    return {
+        f"panel {panel['title']} {target['refId']}": target["expr"]
+        for panel in board["panels"]
+        for target in panel.get("targets", [])
+    }
 
 
 def selectors(expression: str) -> Iterator[tuple[str, set[str]]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.manifests.promql import MONITORING, rules
+from tests.manifests.promql import rules
 
 POD = 'namespace="moon",inferenceservice="moon",predictor="moon-predictor",pod="p1"'
 OTHER = POD.replace("p1", "p2")
@@ -30,6 +30,19 @@ class Case:
     minutes: int = 30
 
 
+def other(name: str, values: str, **labels: str) -> dict[str, str]:
+    """One series that is not the model server's, in namespace ``moon``."""
+    named = ",".join(f'{key}="{value}"' for key, value in {"namespace": "moon", **labels}.items())
+    return {"series": f"{name}{{{named}}}", "values": values}
+
+
+def decided(decision: str, values: str) -> dict[str, str]:
+    return other("moon_drift_decision", values, service="moon", decision=decision)
+
+
+JOB = {"job": "moon/moon-collector"}
+SERVER = {"deployment": "moon-predictor"}
+SCALER = {"horizontalpodautoscaler": "moon-predictor"}
 UP = series("up", "1x1800")
 ITEMS = series("moon_items_total", "0+600x1800", 'route="v2",view="text"')
 CASES = {
@@ -54,6 +67,24 @@ CASES = {
             series("moon_index_info", "1x1800", 'revision="a"', OTHER),
             series("moon_index_products", "32x1800"),
             series("moon_index_swaps_total", "0+1x1800", 'outcome="swapped"'),
+            other("up", "1x1800", **JOB),
+            other("moon_collector_write_errors_total", "0x1800", **JOB),
+            other("moon_collector_refused_total", "0+1x1800", reason="busy", **JOB),
+            other("moon_collector_last_event_timestamp_seconds", "0+60x1800", service="moon", **JOB),
+            decided("ok", "1x1800"),
+            decided("warn", "0x1800"),
+            decided("retrain", "0x1800"),
+            other("moon_drift_window_start_timestamp_seconds", "-7200+60x1800", service="moon", **JOB),
+            other("moon_drift_probe_recall", "0.95x900 0.93x900", service="moon", **JOB),
+            other("kube_deployment_status_replicas_available", "2x1800", **SERVER),
+            other("kube_deployment_spec_replicas", "2x1800", **SERVER),
+            other("kube_horizontalpodautoscaler_status_desired_replicas", "2x1800", **SCALER),
+            other("kube_horizontalpodautoscaler_spec_max_replicas", "8x1800", **SCALER),
+            other("kube_pod_container_status_restarts_total", "1x1800", pod="p1", container="kserve-container"),
+            other("kubelet_volume_stats_available_bytes", "30x1800", persistentvolumeclaim="moon-training"),
+            other("kubelet_volume_stats_capacity_bytes", "100x1800", persistentvolumeclaim="moon-training"),
+            other("kube_job_failed", "0x1800", condition="true", job_name="moon-run-node-0"),
+            other("kube_pod_status_phase", "1x5 0x1795", phase="Pending", pod="moon-run-node-0-1-abc"),
         ),
         minutes=1750,
     ),
@@ -113,6 +144,79 @@ CASES = {
         (series("moon_index_info", "1x60", 'revision="a"'), series("moon_index_products", "0x60")),
         ("MoonIndexEmpty",),
     ),
+    "the collector is away": Case((other("up", "0x60", **JOB),), ("MoonCollectorDown",)),
+    "the log's disk is full": Case(
+        (other("moon_collector_write_errors_total", "0+1x60", **JOB),), ("MoonCollectorCannotWrite",)
+    ),
+    "the collector is behind": Case(
+        (other("moon_collector_refused_total", "0+60x60", reason="busy", **JOB),), ("MoonCollectorRefuses",)
+    ),
+    "nothing is logged": Case(
+        (ITEMS, other("moon_collector_last_event_timestamp_seconds", "0x90", service="moon", **JOB)),
+        ("MoonCollectorSilent",),
+        minutes=80,
+    ),
+    "nobody asks, so nothing is logged": Case(
+        (
+            series("moon_items_total", "600x90", 'route="v2",view="text"'),
+            other("moon_collector_last_event_timestamp_seconds", "0x90", service="moon", **JOB),
+        ),
+        minutes=80,
+    ),
+    "a window differs": Case((decided("warn", "1x60"),), ("MoonDriftWarns",)),
+    "windows ask for a training": Case((decided("retrain", "1x300"),), ("MoonDriftAsksForTraining",), minutes=240),
+    "one window asks for a training": Case((decided("retrain", "1x60 0x240"),), minutes=240),
+    "no window is judged": Case(
+        (other("moon_drift_window_start_timestamp_seconds", "0x400", service="moon", **JOB),),
+        ("MoonDriftStale",),
+        minutes=300,
+    ),
+    "the probe is found less": Case(
+        (other("moon_drift_probe_recall", "0.95x1500 0.7x300", service="moon", **JOB),),
+        ("MoonProbeRecallFell",),
+        minutes=1700,
+    ),
+    "a pod cannot start": Case(
+        (
+            other("kube_deployment_status_replicas_available", "1x60", **SERVER),
+            other("kube_deployment_spec_replicas", "2x60", **SERVER),
+        ),
+        ("MoonReplicasMissing",),
+    ),
+    "more replicas are needed": Case(
+        (
+            other("kube_horizontalpodautoscaler_status_desired_replicas", "8x60", **SCALER),
+            other("kube_horizontalpodautoscaler_spec_max_replicas", "8x60", **SCALER),
+        ),
+        ("MoonAtMostReplicas",),
+        minutes=50,
+    ),
+    "one replica is all there may be": Case(
+        (
+            other("kube_horizontalpodautoscaler_status_desired_replicas", "1x60", **SCALER),
+            other("kube_horizontalpodautoscaler_spec_max_replicas", "1x60", **SCALER),
+        ),
+        minutes=50,
+    ),
+    "a server restarts again and again": Case(
+        (other("kube_pod_container_status_restarts_total", "0x10 0+1x50", pod="p1", container="kserve-container"),),
+        ("MoonContainerRestarts",),
+    ),
+    "a volume fills": Case(
+        (
+            other("kubelet_volume_stats_available_bytes", "5x60", persistentvolumeclaim="moon-traffic"),
+            other("kubelet_volume_stats_capacity_bytes", "100x60", persistentvolumeclaim="moon-traffic"),
+        ),
+        ("MoonVolumeFills",),
+    ),
+    "a training has failed": Case(
+        (other("kube_job_failed", "1x60", condition="true", job_name="moon-run-node-0"),), ("MoonTrainingFailed",)
+    ),
+    "a training finds no nodes": Case(
+        (other("kube_pod_status_phase", "1x120", phase="Pending", pod="moon-run-node-0-1-abc"),),
+        ("MoonTrainingWaits",),
+        minutes=100,
+    ),
     "a server that only embeds has no index": Case((UP, series("moon_index_products", "0x60"))),
 }
 
@@ -124,7 +228,7 @@ def test_every_alert_has_its_trouble() -> None:
 def test_alerts_fire_in_their_trouble_and_in_no_other(tmp_path: Path) -> None:
     if shutil.which("promtool") is None:
         pytest.skip("promtool is not installed")
-    spec = yaml.safe_load((MONITORING / "prometheusrule.yaml").read_text())["spec"]
+    spec = {"groups": [{"name": "all", "rules": rules()}]}
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump(spec))
     tests = [_promtool(name, case) for name, case in CASES.items()]
     document = {"rule_files": ["rules.yaml"], "evaluation_interval": "5m", "tests": tests}

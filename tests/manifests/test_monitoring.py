@@ -15,7 +15,7 @@ from moon.config import ServingParams
 from tests.manifests.promql import MONITORING, TARGET_LABELS, dashboard, expressions, rules, selectors
 from tests.manifests.rendering import MANIFESTS, bodies, only
 
-HANDBOOK = Path(__file__).parents[2] / "docs" / "kserve.md"
+HANDBOOK = Path(__file__).parents[2] / "docs" / "operate.md"
 
 
 def test_every_expression_reads_something() -> None:
@@ -35,14 +35,18 @@ def test_an_alert_says_what_happened_and_what_to_do() -> None:
         by = (
             set(re.findall(r"by \(([^)]*)\)", rule["expr"])[0].split(", "))
             if " by (" in rule["expr"]
-            else TARGET_LABELS
+            else TARGET_LABELS | set(re.findall(r"(\w+)=~?\"", rule["expr"]))
         )
         assert named <= by, f"{rule['alert']} names labels that its expression drops"
 
 
-def test_the_handbook_lists_every_alert() -> None:
+def test_the_handbook_has_a_runbook_for_every_alert() -> None:
     text = HANDBOOK.read_text()
     assert set(re.findall(r"\bMoon[A-Z]\w+", text)) == {rule["alert"] for rule in rules()}
+    parts = re.split(r"^### (\w+)$", text, flags=re.MULTILINE)
+    runbooks = dict(zip(parts[1::2], parts[2::2], strict=True))
+    for rule in rules():
+        assert len(runbooks[rule["alert"]].split()) > 25, rule["alert"]
 
 
 def test_alert_and_canary_call_the_same_failures_the_servers_fault() -> None:
@@ -57,9 +61,21 @@ def test_the_memory_alert_knows_the_limit() -> None:
     assert f"> {4 * 2**30}\n" in rule["expr"]
 
 
+def test_the_collectors_pods_are_scraped_where_they_listen() -> None:
+    found = bodies(MANIFESTS / "overlays" / "prod")
+    monitor = only("PodMonitor", found, "moon-collector")["spec"]
+    pod = only("Deployment", found, "moon-collector")["spec"]["template"]
+    assert monitor["selector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    [endpoint], [container] = monitor["podMetricsEndpoints"], pod["spec"]["containers"]
+    [port] = [port for port in container["ports"] if port["name"] == endpoint["port"]]
+    let_in = only("NetworkPolicy", found, "collector")["spec"]["ingress"][0]
+    assert [opened["port"] for opened in let_in["ports"]] == [port["containerPort"]]
+    assert any("namespaceSelector" in peer for peer in let_in["from"])
+
+
 def test_prometheus_reaches_the_pods_that_it_scrapes() -> None:
     found = bodies(MANIFESTS / "overlays" / "prod")
-    [endpoint] = only("PodMonitor", found)["spec"]["podMetricsEndpoints"]
+    [endpoint] = only("PodMonitor", found, "moon-serving")["spec"]["podMetricsEndpoints"]
     [rule] = only("NetworkPolicy", found, "prometheus")["spec"]["ingress"]
     assert endpoint["portNumber"] == HTTP_PORT and [port["port"] for port in rule["ports"]] == [HTTP_PORT]
     assert {one["targetLabel"] for one in endpoint["relabelings"]} == TARGET_LABELS - {"namespace", "pod"}
@@ -81,8 +97,9 @@ def test_the_predictor_label_comes_from_the_pod(label: str, predictor: str) -> N
     assert match is not None and match[1] == predictor
 
 
-def test_the_dashboard_is_whole() -> None:
-    panels = dashboard()["panels"]
+@pytest.mark.parametrize("name", ["moon", "moon-platform"])
+def test_the_dashboard_is_whole(name: str) -> None:
+    panels = dashboard(name)["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
     for panel in panels:
         place = panel["gridPos"]
@@ -97,7 +114,7 @@ def test_the_dashboard_is_whole() -> None:
         assert apart_x or apart_y
 
 
-def test_the_dashboard_reaches_grafana_whole() -> None:
-    config = only("ConfigMap", bodies(MANIFESTS / "overlays" / "prod"))
+def test_the_dashboards_reach_grafana_whole() -> None:
+    config = only("ConfigMap", bodies(MANIFESTS / "overlays" / "prod"), "moon-dashboard")
     assert config["metadata"]["labels"]["grafana_dashboard"] == "1"
-    assert config["data"] == {"moon.json": (MONITORING / "moon.json").read_text()}
+    assert config["data"] == {path.name: path.read_text() for path in MONITORING.glob("*.json")}

@@ -12,7 +12,16 @@ from moon.cluster.inferenceservice import Revision, canary_entry, inference_serv
 from moon.cluster.servingruntime import PRE_STOP_SECONDS
 from moon.config import ServingParams
 from tests.conftest import outside
-from tests.manifests.rendering import COMPONENTS, MANIFESTS, OVERLAYS, bodies, only, render, validate, with_component
+from tests.manifests.rendering import (
+    APPLIED,
+    COMPONENTS,
+    MANIFESTS,
+    OVERLAYS,
+    bodies,
+    only,
+    validated,
+    with_component,
+)
 
 STORAGE = "pvc://moon-models/moon"
 SERVING_PODS = {"serving.kserve.io/inferenceservice": "moon"}
@@ -23,21 +32,16 @@ def overlay(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
     return bodies(MANIFESTS / "overlays" / request.param)
 
 
-@pytest.mark.parametrize("name", OVERLAYS)
-def test_an_overlay_validates_against_the_schemas(name: str, tmp_path: Path) -> None:
+def test_everything_validates_against_the_schemas(tmp_path: Path) -> None:
     schemas = outside("MOON_CRD_SCHEMAS")
-    (tmp_path / "rendered.yaml").write_text(render(MANIFESTS / "overlays" / name))
-    validate(schemas, tmp_path / "rendered.yaml")
-
-
-@pytest.mark.parametrize("component", COMPONENTS)
-def test_a_component_fits_the_base_alone(component: str, tmp_path: Path) -> None:
-    found = with_component(component, tmp_path)
-    names = [one["name"] for one in only("ServingRuntime", found)["spec"]["containers"][0]["env"]]
-    assert len(set(names)) == len(names)  # KServe refuses a name that is there twice
-    schemas = outside("MOON_CRD_SCHEMAS")
-    (tmp_path / "rendered.yaml").write_text(yaml.safe_dump_all(found))
-    validate(schemas, tmp_path / "rendered.yaml")
+    found = [body for folder in APPLIED for body in bodies(folder)]
+    for component in COMPONENTS:
+        found += with_component(component, tmp_path / component)
+    once = {yaml.safe_dump(body): None for body in found}
+    (tmp_path / "all.yaml").write_text("---\n".join(once))
+    done = validated(schemas, tmp_path / "all.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("OK ") == len(once)
 
 
 def test_an_overlay_renders_into_one_namespace(overlay: list[dict[str, Any]]) -> None:
@@ -72,7 +76,7 @@ def test_the_inference_service_uses_the_runtime(overlay: list[dict[str, Any]]) -
         assert (model["modelFormat"]["name"], model["modelFormat"]["version"]) in formats
     assert len({model["storageUri"] for model in models}) == len(models)
     assert predictor["minReplicas"] <= predictor["maxReplicas"]
-    assert predictor["serviceAccountName"] == only("ServiceAccount", overlay)["metadata"]["name"]
+    assert only("ServiceAccount", overlay, predictor["serviceAccountName"])
 
 
 def test_what_mounts_has_its_volume(overlay: list[dict[str, Any]]) -> None:
@@ -111,8 +115,9 @@ def test_traffic_is_denied_unless_named(overlay: list[dict[str, Any]]) -> None:
         for rule in (*policy.get("ingress", []), *policy.get("egress", [])):
             assert rule.get("from") or rule.get("to"), f"{name} opens to everybody"
             assert rule["ports"], f"{name} opens every port"
-            for peer in rule.get("from", []):
-                assert peer["namespaceSelector"] != {}, f"{name} opens to every namespace"
+            for peer in (*rule.get("from", []), *rule.get("to", [])):
+                assert peer.get("namespaceSelector") != {}, f"{name} opens to every namespace"
+                assert peer.get("podSelector") != {}, f"{name} opens to every pod"
 
 
 def test_knative_gets_only_what_knative_takes() -> None:
@@ -149,6 +154,10 @@ def test_the_autoscaler_gets_metrics_that_it_knows(name: str) -> None:
 def test_components_say_what_the_code_renders(tmp_path: Path) -> None:
     searching = only("InferenceService", with_component("search", tmp_path / "search"))
     assert searching == inference_service(ServingParams(artefact_claim="moon-artefact"), STORAGE)
+    watched = only("InferenceService", with_component("collector", tmp_path / "collector"))
+    assert watched == inference_service(ServingParams(logger_url="http://moon-collector"), STORAGE)
+    first = only("InferenceService", with_component("priorities", tmp_path / "priorities"))
+    assert first == inference_service(ServingParams(priority_class="moon-serving"), STORAGE)
     canary = only("InferenceService", with_component("canary", tmp_path / "canary"))
     second = Revision(storage_uri="pvc://moon-models/{version}", version="next")
     assert canary == inference_service(ServingParams(), STORAGE, canary=second)

@@ -17,6 +17,7 @@ RESULTS: dict[str, dict[str, Any]] = {
                                ("trained", "untrained")}, "labels": {}},
     "regions": {"images": 10, "fallback_share": 0.1, "scored": 0, "mean_iou": None, "corloc": None},
     "gate": {"passed": True, "reasons": ["Met: everything."]},
+    "canary": {"verdict": "promote", "stable": "v1", "canary": "v2", "reasons": ["Met: everything."]},
     "deploy": {"answers": {"text": {"top5": [{"title": "Red mug", "product_id": "p", "score": 1.0}],
                                     "bought_in_top5": True, "latency_ms": {"search": 12.3}}}},
     "drift": {"decisions": {"shifted": {"decision": "retrain", "reasons": ["darker photos"]}}},
@@ -47,7 +48,15 @@ def test_the_summary_holds_what_the_steps_measured(folders: dict[str, Path]) -> 
 
 def test_the_tables_show_it_and_leave_out_what_did_not_run(folders: dict[str, Path]) -> None:
     shown = text_of(summary.collect(folders))
-    for piece in ("text->product", "0.500 [0.40, 0.60]", "Red mug", "retrain", "darker photos", "passed"):
+    for piece in (
+        "text->product",
+        "0.500 [0.40, 0.60]",
+        "Red mug",
+        "retrain",
+        "darker photos",
+        "passed",
+        "v2, tried beside v1: promote",
+    ):
         assert piece in shown
     assert "both->product" not in shown
     assert "text->product" not in text_of(summary.collect({}))
@@ -56,6 +65,8 @@ def test_the_tables_show_it_and_leave_out_what_did_not_run(folders: dict[str, Pa
 def test_steps_are_listed_with_what_they_took() -> None:
     task = local.TaskRun(name="train", seconds=1.5, cached=False)
     assert summary.steps([task]) == {"train": {"seconds": 1.5, "cached": False}}
+    shares = [local.TaskRun(name="embed", seconds=seconds, cached=not seconds) for seconds in (0.0, 2.0)]
+    assert summary.steps(shares) == {"embed": {"seconds": 2.0, "cached": False}}
 
 
 def test_a_mistake_ends_with_one_line_and_a_summary_that_says_so(

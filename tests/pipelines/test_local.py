@@ -8,17 +8,24 @@ from kfp import dsl
 
 from components.configure.component import configure
 from components.fetch.component import fetch
+from components.finish.component import finish
+from components.merge_regions.component import merge_regions
 from components.regions.component import regions
-from components.stop.component import stop
 from pipelines import local
+
+RECIPE = "regions: {detector: full}\npipeline: {shards: 2}"
 
 
 @dsl.pipeline(name="front")
 def front(data: str, version: str, recipe: str, deployment: str) -> None:
-    with dsl.ExitHandler(stop(deployment=deployment).set_caching_options(False)):
-        params = configure(recipe=recipe).outputs
-        fetched = fetch(source=data, version=version)
-        regions(catalog=fetched.outputs["catalog"], params=params["regions"])
+    params = configure(recipe=recipe).outputs
+    ended = finish(registry=deployment, deployment=deployment, recipe=recipe).set_caching_options(False)
+    with dsl.ExitHandler(ended):
+        fetched = fetch(source=data, version=version).set_retry(3, "60s")
+        catalog = fetched.outputs["catalog"]
+        with dsl.ParallelFor(params["shards"]) as shard:
+            part = regions(catalog=catalog, params=params["regions"], shard=shard)
+        merge_regions(catalog=catalog, parts=dsl.Collected(part.outputs["found"]))
 
 
 class Runs:
@@ -28,16 +35,19 @@ class Runs:
         self.folder, self.catalog = folder, catalog
         self.watched: list[tuple[str, bool]] = []
 
-    def __call__(self, **changes: Any) -> dict[str, bool]:
-        """Name of every task -> whether it was cached."""
+    def __call__(self, **changes: Any) -> dict[str, list[bool]]:
+        """Name of every task -> whether it was cached, for each of its shares."""
         arguments = {
             "data": str(self.catalog),
             "version": "",
-            "recipe": "regions: {detector: full}",
+            "recipe": RECIPE,
             "deployment": str(self.folder / "deployment"),
         }
         done = local.run(front, {**arguments, **changes}, self.folder / "kfp", self.folder / "log", self._watch)
-        return {task.name: task.cached for task in done}
+        found: dict[str, list[bool]] = {}
+        for task in done:
+            found.setdefault(task.name, []).append(task.cached)
+        return found
 
     def _watch(self, name: str, task: local.TaskRun | None) -> None:
         self.watched.append((name, task is not None))
@@ -50,15 +60,17 @@ def run(tmp_path: Path, tiny_catalog: Path) -> Runs:
 
 @pytest.mark.slow
 def test_only_what_depends_on_a_change_runs_again(run: Runs) -> None:
-    assert run() == {"configure": False, "fetch": False, "regions": False, "stop": False}
+    ran = {"configure": [False], "fetch": [False], "regions": [False, False], "merge-regions": [False]}
+    assert run() == {**ran, "finish": [False]}
     for name in ("configure", "fetch", "regions"):  # KFP orders independent tasks by chance
         assert run.watched.index((name, False)) < run.watched.index((name, True))
-    assert run.watched.index(("fetch", True)) < run.watched.index(("regions", False))
-    assert run() == {"configure": True, "fetch": True, "regions": True, "stop": False}
-    other = "{regions: {detector: full}, training: {steps: 3}}"
-    assert run(recipe=other) == {"configure": False, "fetch": True, "regions": True, "stop": False}
-    other = "regions: {detector: full, pad: 0.1}"
-    assert run(recipe=other) == {"configure": False, "fetch": True, "regions": False, "stop": False}
+    assert run.watched.index(("regions", True)) < run.watched.index(("merge-regions", False))
+    cached = {name: [True] * len(each) for name, each in ran.items()}
+    assert run() == {**cached, "finish": [False]}
+    other = f"{RECIPE}\ntraining: {{steps: 3}}"
+    assert run(recipe=other) == {**cached, "configure": [False], "finish": [False]}
+    other = RECIPE.replace("full", "full, pad: 0.1")
+    assert run(recipe=other) == {**ran, "fetch": [True], "finish": [False]}
 
 
 @pytest.mark.slow
@@ -66,8 +78,10 @@ def test_a_failure_is_named_with_its_reason_and_the_exit_handler_runs(run: Runs)
     with pytest.raises(local.PipelineError, match="^fetch failed: ValueError: .* holds data version .* expected abc"):
         run(version="abc")
     ended = [name for name, over in run.watched if over]
-    assert ended[-1] == "stop" and "regions" not in ended
+    assert ended[-1] == "finish" and "regions" not in ended and ended.count("fetch") == 1
     assert "holds data version" in (run.folder / "log").read_text()
+    [summary] = (run.folder / "kfp").glob("*/finish/summary")
+    assert summary.read_text().startswith("# Run failed\n\n- serving: nothing")
     with pytest.raises(local.PipelineError, match="^configure failed: .*nearest known one is 'regions'"):
         run(recipe="region: {}")
 

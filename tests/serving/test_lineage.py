@@ -19,7 +19,10 @@ def test_a_registered_model_tells_its_version_data_and_recipe(tmp_path: Path) ->
     registry = LocalRegistry(tmp_path / "registry")
     version = registry.register("moon", model, "digest", {"lineage": {"data": "d1", "recipe": "r1"}})
     stored = tmp_path / "registry" / "moon" / version.version / "model"
-    assert lineage.read(stored) == {"data": "d1", "recipe": "r1", "version": "v1"}
+    told = {"name": "moon", "version": "v1", "digest": "digest", "data": "d1", "recipe": "r1"}
+    assert lineage.read(stored) == told
+    mounted = stored.rename(tmp_path / "mounted")  # a cluster has nothing but this folder
+    assert lineage.read(mounted) == told
 
 
 def test_the_models_own_file_wins(tmp_path: Path) -> None:

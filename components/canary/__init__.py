@@ -1,0 +1,1 @@
+"""Judges the version that is tried."""

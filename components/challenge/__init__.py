@@ -1,0 +1,1 @@
+"""Compares the new model with the one that serves."""

@@ -1,0 +1,1 @@
+"""Ranks the trials of a sweep."""

@@ -1,0 +1,1 @@
+"""Embeds a share of the products."""

@@ -1,0 +1,1 @@
+"""Puts the shares of an embedded catalogue together."""

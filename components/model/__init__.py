@@ -1,0 +1,1 @@
+"""Brings a registered model to where the run works."""

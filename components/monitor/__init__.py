@@ -1,0 +1,1 @@
+"""Judges a window of collected traffic."""

@@ -1,0 +1,1 @@
+"""Asks the model server the probe set."""

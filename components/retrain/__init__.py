@@ -1,0 +1,1 @@
+"""Starts the training that a window asks for."""

@@ -1,0 +1,1 @@
+"""Tells which version of the model serves."""

@@ -1,0 +1,1 @@
+"""Promotes the version that was tried, or takes it back."""

@@ -1,1 +1,0 @@
-"""Stops the deployed model, whatever happened before."""

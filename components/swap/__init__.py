@@ -1,0 +1,1 @@
+"""Gives what serves a new search artefact."""

@@ -1,0 +1,1 @@
+"""Makes the trials of a sweep."""

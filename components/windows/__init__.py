@@ -1,0 +1,1 @@
+"""Makes the windows of the collected traffic."""
