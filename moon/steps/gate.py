@@ -33,7 +33,8 @@ def run(*, evaluation: Path, params: GateParams, out: Path, comparison: Path | N
         evaluation: output of the evaluate step.
         params: the thresholds.
         out: where to write.
-        comparison: output of the challenge step; a direction in which the serving model is better fails.
+        comparison: output of the challenge step; where the serving model is better in one of ``params.directions``, the
+            gate does not pass.
 
     Raises:
         ValueError: ``evaluation`` holds no results, or results without R@1 and R@10.
@@ -41,7 +42,7 @@ def run(*, evaluation: Path, params: GateParams, out: Path, comparison: Path | N
     retrieval = outcome.read(evaluation, "retrieval")["retrieval"]
     checks = list(_checks(retrieval["trained"], retrieval["untrained"], params))
     reasons = [reason for _, reason in checks]
-    beside = list(_beside(outcome.read(comparison, "first", "verdicts"))) if comparison else []
+    beside = list(_beside(outcome.read(comparison, "first", "verdicts"), params)) if comparison else []
     reasons += [reason for _, reason in beside]
     decided = [met for met, _ in checks if met is not None]
     if not decided:
@@ -51,11 +52,13 @@ def run(*, evaluation: Path, params: GateParams, out: Path, comparison: Path | N
     )
 
 
-def _beside(compared: dict[str, Any]) -> Iterator[tuple[bool, str]]:
-    """Whether each direction is no worse than the serving model's."""
+def _beside(compared: dict[str, Any], params: GateParams) -> Iterator[tuple[bool, str]]:
+    """Whether each direction that the gate looks at is no worse than the serving model's."""
     if not compared["verdicts"]:
         yield True, "Absent: no model serves that this one could be compared with."
     for direction, verdict in compared["verdicts"].items():
+        if direction not in params.directions:
+            continue
         met = verdict != VERDICTS[-1]
         yield met, f"{_word(met)}: {direction} against the serving model {compared['first']}: {verdict}."
 

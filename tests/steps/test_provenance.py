@@ -39,7 +39,8 @@ def test_an_artefact_names_its_code_data_and_parameters(monkeypatch: pytest.Monk
 def test_a_direction_in_which_the_serving_model_is_better_fails_the_gate(evaluation: Path, tmp_path: Path) -> None:
     assert gate.run(evaluation=evaluation, params=GateParams(), out=tmp_path / "gate").passed
     for verdict, passed in ((1, True), (0, True), (-1, False)):
-        compared = {"first": "v3", "verdicts": {"text->product": VERDICTS[verdict]}}
+        verdicts = {"text->product": VERDICTS[verdict], "text->image": VERDICTS[-1]}  # the gate looks at the first
+        compared = {"first": "v3", "verdicts": verdicts}
         (tmp_path / "metrics.json").write_text(json.dumps(compared))
         result = gate.run(evaluation=evaluation, comparison=tmp_path, params=GateParams(), out=tmp_path / "gate")
         assert result.passed == passed

@@ -16,6 +16,7 @@ from moon.cluster.registry import LocalRegistry
 from moon.config import PipelineParams, RegionsParams, ServingParams, to_json
 from moon.steps import deploy, embed, index, rollout
 from moon.steps.rollout import Target
+from tests.cluster.fake_kubernetes import KUBECONFIG, FakeKubernetes, serving
 
 MEASURE = {"value": 0.5, "low": 0.4, "high": 0.6}
 
@@ -131,3 +132,34 @@ def test_a_failed_start_leaves_the_stable_version(
     with pytest.raises(Exception, match="another"):
         rollout.start(target=quick, version="v2", artefact=broken, **data)
     assert rollout.clean(target=target) == "v2" and target.state() == Serving(stable="v1")
+
+
+def test_on_a_cluster_the_service_is_asked_and_keeps_the_record(
+    target: Target, artefact: Path, data: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rollout.start(target=target, version="v1", artefact=artefact, **data)  # stands for the predictor
+    url = deploy.outcome.read(target.server("v1"), "url")["url"]
+    fake = FakeKubernetes()
+    ready = {"conditions": [{"type": "Ready", "status": "True"}], "canaryStatuses": [{"name": "v3", "ready": True}]}
+
+    def controller(name: str) -> None:
+        if not fake.objects[name].get("status"):
+            fake.set_status(name, ready)
+
+    fake.controller = controller
+    with serving(fake) as address:
+        (tmp_path / "kubeconfig").write_text(KUBECONFIG.format(address=address))
+        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+        params = ServingParams(storage_uri="pvc://moon/{version}", artefact_claim="moon/deployment")
+        pipeline = PipelineParams(rollout="kserve", url=url, poll_seconds=0.05, ready_seconds=20)
+        cluster = replace(target, deployment=tmp_path / "shared", params=params, pipeline=pipeline)
+        for version, stable in (("v2", ""), ("v3", "v2")):
+            tried = rollout.start(target=cluster, version=version, artefact=artefact, **data)
+            assert tried.answers.keys() == {"text", "image", "both"} and tried.grpc_url == ""
+            assert cluster.state() == Serving(stable=stable, canary=version)
+            assert (cluster.artefact(version) / "server.json").is_file()
+            rollout.settle(target=cluster, version=version, verdict="promote")
+            assert rollout.serves(target=cluster) == version
+        assert fake.objects["moon"]["spec"]["predictor"]["model"]["storageUri"] == "pvc://moon/v3"
+        cluster.kserve().begin(cluster.revision("v2"), cluster.revision("v3"))  # type: ignore[union-attr]
+        assert rollout.clean(target=cluster) == "v2" and rollout.serves(target=cluster) == "v3"
