@@ -47,9 +47,7 @@ def render(source: ItemSource, rows: Sequence[Mapping[str, Any]], queries: Mappi
         "does, it is a positive that nobody labelled: add it to the purchases, or relate the two products as “same”."
     )
     if not rows:
-        count = (
-            "No pairs: nothing was rejected by its score, as mining.positive_aware and mining.max_similarity do."
-        )
+        count = "No pairs: nothing was rejected by its score, as mining.positive_aware and mining.max_similarity do."
     body = el("body", el("h1", "Relabel queue"), el("p", told), el("p", count, class_="role"), map(sheet.pair, shown))
     head = el(
         "head",
