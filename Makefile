@@ -52,7 +52,7 @@ PIP_CONF ?=
 UV_CONF ?=
 BUILD_FLAGS ?=
 
-.PHONY: help setup demo test lint types compile compile-check bench soak repro lock lock-check images images-push clean
+.PHONY: help setup demo demo-docker test lint types compile compile-check bench soak repro lock lock-check images images-push clean
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -60,6 +60,9 @@ setup: .venv/.ready ## Make .venv with the locked dependencies and this package
 
 demo: setup ## Run the whole chain here; ARGS="--set training.steps=100"
 	python -m pipelines.demo $(ARGS)
+
+demo-docker: setup images ## The same with every task in its container, without a network; needs Docker
+	python -m pipelines.demo --docker --out runs/docker/demo $(ARGS)
 
 test: setup ## Run the tests; ARGS="tests/vision -x"
 	python -m pytest $(ARGS)

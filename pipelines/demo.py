@@ -2,7 +2,7 @@
 
 Runs the pipeline ``moon-train`` with KFP's local runner on the catalogue that ``params.yaml`` names, and leaves
 ``summary.json``, ``report.html`` and the log in the output folder. What has not changed since the last run is not
-done again.
+done again. With ``--docker`` every task runs in its image, without a network.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from moon.catalog.store import Catalog
 from moon.config import Params, load_params, to_dict, to_json
 from moon.steps import configure
 from moon.threads import wait_asleep
-from pipelines import local, summary
+from pipelines import containers, local, summary
 from pipelines.catalogue import prepare
 from pipelines.train import moon_train_here
 
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         params = load_params(options.params, options.set)
         options.out.mkdir(parents=True, exist_ok=True)
-        result = run(params, options.out, console, fresh=options.fresh)
+        result = run(params, options.out, console, fresh=options.fresh, docker=options.docker)
     except (ValueError, OSError, local.PipelineError) as error:
         result = {"ok": False, "error": str(error), "seconds": round(time.monotonic() - started, 1)}
         if options.out.is_dir():
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if result["ok"] else 1
 
 
-def run(params: Params, out: Path, console: Console, fresh: bool = False) -> dict[str, Any]:
+def run(params: Params, out: Path, console: Console, fresh: bool = False, docker: bool = False) -> dict[str, Any]:
     """Runs the chain and prints its tables.
 
     Args:
@@ -70,6 +70,7 @@ def run(params: Params, out: Path, console: Console, fresh: bool = False) -> dic
         out: Output folder; it exists.
         console: Where progress and tables go.
         fresh: Forget what earlier runs have left in ``out``.
+        docker: Run the tasks in their images.
 
     Returns:
         What ``summary.json`` holds.
@@ -94,20 +95,23 @@ def run(params: Params, out: Path, console: Console, fresh: bool = False) -> dic
         console.print(f"nothing has changed since {last['finished']}: these are the results of that run")
         return _show(last, console)
 
+    registry, deployment = out.parent / "registry", out / "deployment"
     arguments = {
         "data": str(catalog.resolve()),
         "version": digest,
         "recipe": to_json(params),
-        "registry": str((out.parent / "registry").resolve()),
-        "deployment": str((out / "deployment").resolve()),
+        "registry": str(registry.resolve()),
+        "deployment": str(deployment.resolve()),
     }
+    where = {"root": out / "kfp", "log": out / "pipeline.log"}
+    runner = containers.runner([where["root"], registry, deployment], [catalog]) if docker else None
     try:
         with _Steps(console) as steps:
-            tasks = local.run(moon_train_here, arguments, root=out / "kfp", log=out / "pipeline.log", watch=steps.watch)
+            tasks = local.run(moon_train_here, arguments, **where, watch=steps.watch, runner=runner)
     finally:  # what the run has brought into service does not outlive it
         from moon.steps import rollout
 
-        rollout.stop(out / "deployment")
+        rollout.stop(deployment)
     folders = _folders(out / "kfp")
     report = out / "report.html"
     shutil.copyfile(folders.pop("report") / "index.html", report)
@@ -200,6 +204,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--set", action="append", default=[], metavar="A.B=C", help="change one parameter; repeat")
     parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="output folder")
     parser.add_argument("--fresh", action="store_true", help="do everything again")
+    parser.add_argument("--docker", action="store_true", help="run each task in its image; 'make images' first")
     return parser.parse_args(arguments)
 
 

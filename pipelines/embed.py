@@ -13,7 +13,7 @@ from components.regions.component import regions
 from components.serving.component import serving
 from components.swap.component import swap
 from components.validate.component import validate
-from pipelines.platform import CLAIM, DEPLOYMENT, LARGE, MEDIUM, REGISTRY, SMALL, ask
+from pipelines.platform import CLAIM, DEPLOYMENT, LARGE, MEDIUM, REGISTRY, SMALL, ask, ask_for_data
 from pipelines.train import RECIPE
 
 
@@ -46,7 +46,7 @@ def moon_embed(
     with dsl.ExitHandler(ask(finish(**where, recipe=recipe), SMALL, cached=False, claim=claim)):
         serves = ask(serving(**target), SMALL, cached=False, claim=claim).output
         copied = ask(model(version=serves, registry=registry, params=params["serving"]), MEDIUM, claim=claim)
-        fetched = ask(fetch(source=data, path=path, revision=revision, version=version), MEDIUM, claim=claim)
+        fetched = ask_for_data(fetch(source=data, path=path, revision=revision, version=version), claim)
         catalog = fetched.outputs["catalog"]
         checked = ask(validate(catalog=catalog, params=params["validation"]), MEDIUM, retries=1)
         with dsl.ParallelFor(params["shards"], name="shares of the pictures") as shard:

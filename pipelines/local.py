@@ -1,8 +1,8 @@
-"""Runs a pipeline on this machine with KFP's local runner: the same tasks, each in its own process, and cached.
+"""Runs a pipeline on this machine with KFP's local runner: the same tasks, each in a process or container of its own.
 
-KFP leaves two things open that this module adds. Its cache keys hold the image's name but not the code in it, so the
-name gets a digest of our sources. And it reports progress only as log messages: `Progress` reads those. Shares of a
-loop run in threads, two at a time.
+KFP leaves two things open that this module adds. Its cache keys hold the image's name but not the code in it, so for
+processes the name gets a digest of our sources; containers are not cached. And it reports progress only as log
+messages: `Progress` reads those. Shares of a loop run in threads, two at a time.
 """
 
 from __future__ import annotations
@@ -47,7 +47,12 @@ class TaskRun:
 
 
 def run(
-    pipeline: Any, arguments: Mapping[str, Any], root: Path, log: Path, watch: Callable[[str, TaskRun | None], None]
+    pipeline: Any,
+    arguments: Mapping[str, Any],
+    root: Path,
+    log: Path,
+    watch: Callable[[str, TaskRun | None], None],
+    runner: Any = None,
 ) -> list[TaskRun]:
     """Runs a pipeline and returns its tasks in the order they ended.
 
@@ -57,19 +62,23 @@ def run(
         root: Folder of all outputs and of the cache.
         log: File that gets the output of all tasks.
         watch: Called with a task's name when it starts and again with what it took when it ends.
+        runner: Runs the tasks in their images, see `pipelines.containers`; without one they are processes of this
+            environment.
 
     Raises:
         PipelineError: a task failed.
     """
-    # KFP puts this interpreter's path wherever it reads "python3", in the arguments too.
-    if spoiled := [str(value) for value in (root.resolve(), *arguments.values()) if "python3" in str(value)]:
-        raise ValueError(f"KFP's local runner cannot pass on a text with 'python3' in it: {spoiled[0][:200]}")
-    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(root), enable_caching=True)
+    if runner is None:
+        # KFP puts this interpreter's path wherever it reads "python3", in the arguments too.
+        if spoiled := [str(value) for value in (root.resolve(), *arguments.values()) if "python3" in str(value)]:
+            raise ValueError(f"KFP's local runner cannot pass on a text with 'python3' in it: {spoiled[0][:200]}")
+        pipeline = with_image(pipeline, f"{image()}-{source_digest()[:16]}")
+    local.init(runner or local.SubprocessRunner(use_venv=False), pipeline_root=str(root), enable_caching=runner is None)
     output = _Output(log)
     progress = Progress(watch)
     with output, _logging_to(output, progress), contextlib.redirect_stdout(output):
         try:
-            without_retries(with_image(pipeline, f"{image()}-{source_digest()[:16]}"))(**arguments)
+            without_retries(copy.deepcopy(pipeline))(**arguments)
         except RuntimeError as error:
             failed = next((task.name for task in progress.tasks if task.failed), None)
             if failed is None:
@@ -87,7 +96,7 @@ def with_image(pipeline: Any, name: str) -> Any:
 
 
 def without_retries(pipeline: Any) -> Any:
-    """The same pipeline, whose tasks fail at once: what fails here once fails again."""
+    """The same pipeline, changed, whose tasks fail at once: what fails here once fails again."""
     spec = pipeline.pipeline_spec
     for component in (spec.root, *spec.components.values()):
         for task in component.dag.tasks.values():

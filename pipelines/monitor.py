@@ -7,7 +7,7 @@ from components.monitor.component import monitor
 from components.probe.component import probe
 from components.retrain.component import retrain
 from components.windows.component import windows
-from pipelines.platform import MEDIUM, MOUNT, SMALL, ask
+from pipelines.platform import MEDIUM, MOUNT, SMALL, ask, ask_for_data
 from pipelines.train import RECIPE
 
 TRAFFIC = "moon-traffic"
@@ -46,7 +46,7 @@ def moon_monitor(
     """
     asked = {"root": root, "service": service, "recipe": recipe}
     window = ask(windows(**asked), MEDIUM, cached=False, claim=claim).outputs["Output"]
-    fetched = ask(fetch(source=data, path=path, revision=revision, version=version), MEDIUM, claim=claim)
+    fetched = ask_for_data(fetch(source=data, path=path, revision=revision, version=version), claim)
     probed = ask(probe(url=url, catalog=fetched.outputs["catalog"], recipe=recipe), MEDIUM, cached=False)
     judged = monitor(**asked, window=window, answers=probed.outputs["answers"])
     decision = ask(judged, MEDIUM, cached=False, claim=claim).outputs["Output"]

@@ -13,6 +13,13 @@ CLAIM: Final = "moon-training"
 REGISTRY: Final = f"{MOUNT}/registry"
 DEPLOYMENT: Final = f"{MOUNT}/deployment"
 ACCELERATOR: Final = "nvidia.com/gpu"
+STORE_SECRET: Final = "moon-s3"
+STORE_SETTINGS: Final = "moon-data"
+"""Secret and ConfigMap of the namespace, either may be absent: keys of the data's object store, and where it is."""
+_STORE_KEYS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+_STORE_PLACE: Final = ("MOON_DVC_REMOTE", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION")
+_USER: Final = 10001
+"""Of the images."""
 _BACKOFF: Final = {"backoff_duration": "15s", "backoff_factor": 2.0, "backoff_max_duration": "600s"}
 
 
@@ -58,6 +65,13 @@ def ask(
     return schedule(task, cached=cached, retries=retries, claim=claim, hours=hours)
 
 
+def ask_for_data(task: Any, claim: Any) -> Any:
+    """`ask` for the task that fetches the data, which alone sees the keys of the object store."""
+    kubernetes.use_secret_as_env(task, STORE_SECRET, {key: key for key in _STORE_KEYS}, optional=True)
+    kubernetes.use_config_map_as_env(task, STORE_SETTINGS, {key: key for key in _STORE_PLACE}, optional=True)
+    return ask(task, MEDIUM, claim=claim)
+
+
 def ask_for_training(
     task: Any, *, cpu: Any, memory: Any, gpus: Any, node_selector: Any, tolerations: Any, claim: Any
 ) -> Any:
@@ -76,6 +90,7 @@ def schedule(task: Any, *, cached: bool, retries: int, claim: Any, hours: int) -
     if retries:
         task.set_retry(retries, **_BACKOFF)
     kubernetes.set_timeout(task, hours * 3600)
+    kubernetes.set_security_context(task, run_as_user=_USER, run_as_group=_USER, run_as_non_root=True)
     if claim is not None:
         kubernetes.mount_pvc(task, claim, MOUNT)
     return task

@@ -17,7 +17,7 @@ from components.regions.component import regions
 from components.train.component import train
 from components.trials.component import trials
 from components.validate.component import validate
-from pipelines.platform import CLAIM, LARGE, MEDIUM, SMALL, ask, ask_for_training
+from pipelines.platform import CLAIM, LARGE, MEDIUM, SMALL, ask, ask_for_data, ask_for_training
 from pipelines.train import RECIPE
 
 SPACE = '{"training.seed": [0, 1, 2], "training.learning_rate": [0.001, 0.003]}'
@@ -65,7 +65,7 @@ def build(launched: bool) -> Any:
         """
         params = ask(configure(recipe=recipe), SMALL).outputs
         tried = ask(trials(recipe=recipe, space=space), SMALL)
-        fetched = ask(fetch(source=data, path=path, revision=revision, version=version), MEDIUM, claim=claim)
+        fetched = ask_for_data(fetch(source=data, path=path, revision=revision, version=version), claim)
         catalog = fetched.outputs["catalog"]
         checked = ask(validate(catalog=catalog, params=params["validation"]), MEDIUM, retries=1)
         start = ask(initialise(catalog=catalog, params=params["model"]).after(checked), MEDIUM).output

@@ -32,7 +32,7 @@ from components.settle.component import settle
 from components.train.component import train
 from components.validate.component import validate
 from moon.config import Params, to_json
-from pipelines.platform import CLAIM, DEPLOYMENT, LARGE, MEDIUM, REGISTRY, SMALL, ask, ask_for_training
+from pipelines.platform import CLAIM, DEPLOYMENT, LARGE, MEDIUM, REGISTRY, SMALL, ask, ask_for_data, ask_for_training
 
 RECIPE = to_json(Params())
 """The default parameters on one line: KFP puts defaults into the comments at the head of the compiled YAML."""
@@ -82,7 +82,7 @@ def build(launched: bool) -> Any:
         where = {"registry": registry, "deployment": deployment}
         target = {**where, "params": params["serving"], "pipeline": params["pipeline"]}
         with dsl.ExitHandler(ask(ended, SMALL, cached=False, claim=claim)):
-            fetched = ask(fetch(source=data, path=path, revision=revision, version=version), MEDIUM, claim=claim)
+            fetched = ask_for_data(fetch(source=data, path=path, revision=revision, version=version), claim)
             catalog = fetched.outputs["catalog"]
             checked = ask(validate(catalog=catalog, params=params["validation"]), MEDIUM, retries=1)
             start = ask(initialise(catalog=catalog, params=params["model"]).after(checked), MEDIUM).output

@@ -31,6 +31,7 @@ Namespace = Annotated[str, typer.Option("--namespace", help="Yours, on a server 
 TokenFile = Annotated[Path | None, typer.Option("--token-file", help="Holds the token; a pod's own if there is one.")]
 Authority = Annotated[str, typer.Option("--ca", help="Certificate of who signed the server's.")]
 Arguments = Annotated[list[str] | None, typer.Option("--arg", help="Argument of the pipeline: name=value; repeat.")]
+Account = Annotated[str, typer.Option("--service-account", help="Runs have its rights; empty: the server's default.")]
 Version = Annotated[str, typer.Option("--version", help="Version of the pipeline; empty is the newest.")]
 
 
@@ -80,6 +81,7 @@ def run(
     job: Annotated[str, typer.Option("--job", help="Name of the run; empty is the pipeline's.")] = "",
     key: Annotated[str, typer.Option("--key", help="A run of this name and key is started once.")] = "",
     version: Version = "",
+    account: Account = "",
     host: Host = "",
     namespace: Namespace = "",
     token_file: TokenFile = None,
@@ -93,7 +95,8 @@ def run(
     Example: moon pipeline run moon-train --arg data=/mnt/moon/data --set pipeline.shards=8
     """
     given = _arguments(arguments, params_file, changes)
-    run_id = _service(host, namespace, token_file, ca).run_pipeline(name, given, job or name, key, version=version)
+    service = _service(host, namespace, token_file, ca, account)
+    run_id = service.run_pipeline(name, given, job or name, key, version=version)
     _say({"run_id": run_id}, f"run {run_id}", as_json)
 
 
@@ -104,6 +107,7 @@ def schedule(
     arguments: Arguments = None,
     job: Annotated[str, typer.Option("--job", help="Name of the recurring run; empty is the pipeline's.")] = "",
     version: Version = "",
+    account: Account = "",
     host: Host = "",
     namespace: Namespace = "",
     token_file: TokenFile = None,
@@ -117,19 +121,21 @@ def schedule(
     Example: moon pipeline schedule moon-monitor --cron '0 15 * * * *' --arg service=moon
     """
     given = _arguments(arguments, params_file, changes)
-    found = _service(host, namespace, token_file, ca).schedule(name, given, job or name, cron, version=version)
+    service = _service(host, namespace, token_file, ca, account)
+    found = service.schedule(name, given, job or name, cron, version=version)
     what = "made" if found.created else "unchanged"
     told = f", in place of {found.replaced}" if found.replaced else ""
     _say(vars(found), f"recurring run {found.name} ({found.recurring_run_id}): {what}{told}", as_json)
 
 
-def _service(host: str, namespace: str, token_file: Path | None, ca: str) -> PipelineService:
+def _service(host: str, namespace: str, token_file: Path | None, ca: str, account: str = "") -> PipelineService:
     if not host:
         raise ValueError(f"give the address of the pipelines' API by --host or {_HOST}, such as http://localhost:8888")
     from moon.cluster.kfp_client import TOKEN, PipelineService
 
     place = token_file or (TOKEN if TOKEN.is_file() else None)
-    return PipelineService(host, namespace, place.read_text(encoding="utf-8").strip() if place else "", ca)
+    token = place.read_text(encoding="utf-8").strip() if place else ""
+    return PipelineService(host, namespace, token, ca, account)
 
 
 def _arguments(given: Sequence[str] | None, params_file: Path | None, changes: list[str] | None) -> dict[str, Any]:

@@ -120,6 +120,20 @@ class LocalDeployment:
         partial.rename(self._folder / _STATE)
         return pid
 
+    def revive(self, environment: Mapping[str, str]) -> bool:
+        """Starts a server again, at the same place, that ended without `stop`; returns whether there was one.
+
+        That is so after a restart of the machine, and where the container of the process that started it has ended.
+
+        Raises:
+            DeploymentError: the program cannot be started.
+        """
+        noted = self._noted()
+        if noted is None or _runs(noted):
+            return False
+        self.start(noted.command, Endpoint(url=noted.url, grpc_url=noted.grpc_url), environment)
+        return True
+
     def wait_ready(self, seconds: float) -> float:
         """Waits until the server says that it is ready; returns the seconds waited.
 
@@ -151,11 +165,15 @@ class LocalDeployment:
 
     def _read(self) -> _State | None:
         """The state of the running process; None when there is none, or it has ended."""
+        state = self._noted()
+        return state if state is not None and _runs(state) else None
+
+    def _noted(self) -> _State | None:
+        """The state of the process that was started last and not stopped; it may have ended."""
         try:
-            state = _State(**json.loads((self._folder / _STATE).read_text(encoding="utf-8")))
+            return _State(**json.loads((self._folder / _STATE).read_text(encoding="utf-8")))
         except FileNotFoundError:
             return None
-        return state if _runs(state) else None
 
     def _last_words(self) -> str:
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines() if self.log.is_file() else []

@@ -7,6 +7,7 @@ service.run_pipeline("moon-train", {"data": "/mnt/moon/data"}, "retrain", key="2
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import logging
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 EXPERIMENT: Final = "moon"
 TOKEN: Final = Path("/var/run/secrets/kubeflow/pipelines/token")
 """Where a pod finds its token for the pipelines' API, if one is projected into it."""
+POD_TOKEN: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 _TIMEOUT: Final = (5.0, 15.0)
 _PAGE: Final = 100
 
@@ -69,17 +71,18 @@ class PipelineService:
         namespace: of the user, on a server for several users; empty on one for all.
         token: sent with every request; empty sends none.
         ca: file with the certificate of who signed the server's; empty trusts the system's.
+        account: ServiceAccount that runs have the rights of; empty is the server's default.
 
     Raises:
         PipelineServiceError: there is no server, or it does not let us in.
     """
 
-    def __init__(self, host: str, namespace: str = "", token: str = "", ca: str = "") -> None:
+    def __init__(self, host: str, namespace: str = "", token: str = "", ca: str = "", account: str = "") -> None:
         if not host.startswith(("http://", "https://")):
             raise PipelineServiceError(
                 f"the address of the pipelines' API is '{host}'; expected http://... or https://..."
             )
-        self._host, self._namespace = host.rstrip("/"), namespace
+        self._host, self._namespace, self._account = host.rstrip("/"), namespace, account
         settings = api.Configuration(host=self._host)
         settings.retries = urllib3.Retry(2, connect=1, backoff_factor=0.2)
         if ca:
@@ -134,7 +137,12 @@ class PipelineService:
         started = self._ask(
             f"run {name}",
             lambda: self._client.run_pipeline(
-                experiment, title, pipeline_id=pipeline_id, version_id=version_id, params=dict(arguments)
+                experiment,
+                title,
+                pipeline_id=pipeline_id,
+                version_id=version_id,
+                params=dict(arguments),
+                service_account=self._account or None,
             ),
         )
         return str(started.run_id)
@@ -160,7 +168,7 @@ class PipelineService:
         pipeline_id, version_id = self._find(name, version)
         experiment = self._experiment()
         before = self._recurring(experiment, job_name)
-        wanted = (version_id, dict(arguments), cron)
+        wanted = (version_id, dict(arguments), cron, self._account)
         kept = next((one for one in before if _described(one) == wanted), None)
         made = kept or self._ask(
             f"schedule {name}",
@@ -173,6 +181,7 @@ class PipelineService:
                 params=dict(arguments),
                 pipeline_id=pipeline_id,
                 version_id=version_id,
+                service_account=self._account or None,
             ),
         )
         others = [one.recurring_run_id for one in before if one is not kept]
@@ -304,12 +313,23 @@ def _equals(name: str) -> str:
     return json.dumps({"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": name}]})
 
 
-def _described(recurring: Any) -> tuple[str, dict[str, Any], str]:
+def own_account(token: Path = POD_TOKEN) -> str:
+    """The ServiceAccount that this pod runs as, read from its token; empty outside a pod and without a token."""
+    try:
+        payload = token.read_text(encoding="utf-8").split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        return str(claims["kubernetes.io"]["serviceaccount"]["name"])
+    except (FileNotFoundError, IndexError, ValueError, LookupError, TypeError):
+        return ""
+
+
+def _described(recurring: Any) -> tuple[str, dict[str, Any], str, str]:
     """What tells one recurring run from another of its name."""
     trigger = recurring.trigger.cron_schedule if recurring.trigger else None
     reference, config = recurring.pipeline_version_reference, recurring.runtime_config
     given = dict(config.parameters or {}) if config else {}
-    return (reference.pipeline_version_id if reference else "", given, trigger.cron if trigger else "")
+    version = reference.pipeline_version_id if reference else ""
+    return (version, given, trigger.cron if trigger else "", recurring.service_account or "")
 
 
 def _message(error: api.ApiException) -> str:

@@ -31,6 +31,7 @@ _TOP: Final = 5
 _TOLERANCE: Final = 1e-4
 """How far embeddings of one input may differ between protocols."""
 _POLL_SECONDS: Final = 0.1
+_REVIVE_SECONDS: Final = 120.0
 _ENVIRONMENT: Final = {**telemetry.OFF, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 
@@ -234,6 +235,17 @@ def wait_swapped(out: Path, settings: Settings, seconds: float) -> float:
         raise ValueError("the server was started with serving.index_poll_seconds=0 and looks for no new artefact")
     with Client(endpoint.url, endpoint.grpc_url, settings.serving.model_name) as client:
         return _wait_swapped(client, settings.index_revision, seconds, deployment.log)
+
+
+def revive(out: Path) -> None:
+    """Starts the server of an output folder again where it ended without being stopped, and waits until it is ready.
+
+    Raises:
+        DeploymentError: it did not start; the message ends with its log.
+    """
+    deployment = LocalDeployment(out / SERVER)
+    if deployment.revive({**os.environ, **_ENVIRONMENT}):
+        deployment.wait_ready(_REVIVE_SECONDS)
 
 
 def stop(out: Path) -> bool:

@@ -45,25 +45,12 @@ def run(*, windows: Path, params: DriftParams, out: Path) -> DriftResult:
         raise ValueError(
             f"{windows / WINDOWS} must hold {REFERENCE}.parquet and a window beside it; run the replay step first"
         )
-    return _compare(reference, paths, params, out)
-
-
-def compare(*, reference: Path, window: Path, params: DriftParams, out: Path) -> DriftResult:
-    """Compares one recorded window with a reference; see `run`.
-
-    Raises:
-        ValueError: a file is not a readable window.
-    """
-    return _compare(reference, {window.stem: window}, params, out)
-
-
-def _compare(reference_path: Path, paths: dict[str, Path], params: DriftParams, out: Path) -> DriftResult:
-    reference = read_window(reference_path)
+    normal = read_window(reference)
     recorded = {name: read_window(path) for name, path in paths.items()}
-    decisions = {name: compare_windows(reference, window, params) for name, window in recorded.items()}
+    decisions = {name: compare_windows(normal, window, params) for name, window in recorded.items()}
     out.mkdir(parents=True, exist_ok=True)
-    page = drift_html(reference, {name: (recorded[name], decisions[name]) for name in recorded}, params.alpha)
+    page = drift_html(normal, {name: (recorded[name], decisions[name]) for name in recorded}, params.alpha)
     (out / REPORT).write_text(page, encoding="utf-8")
     most_different = min(decisions, key=lambda name: (decisions[name].p_value or 1.0, -(decisions[name].auc or 0.0)))
-    write_evidently(out / EVIDENTLY, reference, recorded[most_different], params.evidently_rows)
+    write_evidently(out / EVIDENTLY, normal, recorded[most_different], params.evidently_rows)
     return outcome.save(out, DriftResult(decisions=decisions))

@@ -18,7 +18,7 @@ from moon.config import DriftParams
 from moon.monitoring.shifts import SHIFTS, few_categories
 from moon.monitoring.windows import window_table, write_window
 from moon.progress import track
-from moon.steps import outcome
+from moon.steps import deploy, outcome
 from moon.steps.drift import REFERENCE, WINDOWS
 from moon.steps.traffic import TIMEOUT_SECONDS, Answered, Purchases, SearchRequest, ask_in_order
 
@@ -49,18 +49,21 @@ def run(*, deployment: Path, catalog: Path, params: DriftParams, out: Path) -> R
     all), so reference and steady differ by chance alone.
 
     Args:
-        deployment: output folder of the deploy step; its server must be running.
+        deployment: output folder of the deploy step. A server of this machine that has ended since, as it does with
+            the container that started it, is started again.
         catalog: catalogue folder.
         params: the number of requests, the seed and the shift.
         out: receives ``windows/NAME.parquet`` and ``metrics.json``.
 
     Raises:
         ValueError: the shift is unknown, there is nothing to send, or the server answers no request.
+        DeploymentError: the server cannot be started again.
     """
     if params.shift not in SHIFTS:
         raise ValueError(f"drift.shift must be one of {', '.join(SHIFTS)}, got '{params.shift}'")
     url = str(outcome.read(deployment, "url")["url"])
     purchases = Purchases(Catalog.open(catalog))
+    deploy.revive(deployment)
     rows: dict[str, list[dict[str, Any]]] = {}
     errors: Counter[str] = Counter()
     started = time.perf_counter()

@@ -49,6 +49,7 @@ def run(
     out: Path,
     namespace: str = "",
     token_file: Path | None = None,
+    account: str = "",
 ) -> TriggerResult:
     """Starts a pipeline for a window whose decision was ``retrain``; see `trigger`.
 
@@ -63,6 +64,7 @@ def run(
         out: receives ``metrics.json``.
         namespace: of the user, on a server for several users.
         token_file: file whose text is sent as a token; None sends none.
+        account: ServiceAccount whose rights the run has; empty is the server's default.
 
     Raises:
         ValueError: the window was not judged, or its decision is another one.
@@ -79,7 +81,8 @@ def run(
         from moon.cluster.kfp_client import PipelineService
 
         token = token_file.read_text(encoding="utf-8").strip() if token_file else ""
-        return PipelineService(host, namespace, token).run_pipeline(pipeline, arguments, job_name, key)
+        service = PipelineService(host, namespace, token, account=account)
+        return service.run_pipeline(pipeline, arguments, job_name, key)
 
     return outcome.save(
         out, trigger(root=root, service=service, window=window, hours=params.trigger_hours, start=start)
@@ -89,8 +92,8 @@ def run(
 def run_in_cluster(
     *, root: Path, service: str, window: str, host: str, arguments: Mapping[str, Any], params: DriftParams, out: Path
 ) -> TriggerResult:
-    """`run` of ``moon-train`` from a pod, with the token that is projected into it, if there is one."""
-    from moon.cluster.kfp_client import TOKEN
+    """`run` of ``moon-train`` from a pod: with the pod's account, and the token projected into it, if there is one."""
+    from moon.cluster.kfp_client import TOKEN, own_account
 
     return run(
         root=root,
@@ -102,6 +105,7 @@ def run_in_cluster(
         params=params,
         out=out,
         token_file=TOKEN if TOKEN.is_file() else None,
+        account=own_account(),
     )
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -54,6 +55,23 @@ def test_it_starts_answers_and_stops(deployment: LocalDeployment, endpoint: Endp
     assert "listening" in deployment.log.read_text()
     assert deployment.endpoint() is None
     assert not deployment.stop()
+
+
+def test_what_ended_by_itself_is_revived_and_what_was_stopped_is_not(
+    deployment: LocalDeployment, endpoint: Endpoint
+) -> None:
+    assert not deployment.revive(os.environ)
+    first = deployment.start(command(endpoint), endpoint, os.environ)
+    deployment.wait_ready(30)
+    assert not deployment.revive(os.environ)
+    os.kill(first, signal.SIGKILL)
+    while deployment.pid is not None:
+        time.sleep(0.01)
+    assert deployment.revive(os.environ)
+    deployment.wait_ready(30)
+    assert deployment.pid not in (None, first) and deployment.endpoint() == endpoint
+    deployment.stop()
+    assert not deployment.revive(os.environ)
 
 
 def test_it_outlives_its_starter_and_another_process_stops_it(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import socket
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from moon.cli import main
-from moon.cluster.kfp_client import PipelineService, PipelineServiceError
+from moon.cluster.kfp_client import PipelineService, PipelineServiceError, own_account
 from tests.cluster.fake_kfp import FakeKfp, serving
 
 SPEC = """
@@ -98,6 +99,26 @@ def test_a_recurring_run_is_replaced_and_not_doubled(fake: FakeKfp, host: str, t
     assert service.schedule("moon-train", {"gpus": 2}, "hourly", HOURLY).replaced == 1
     with pytest.raises(ValueError, match="six fields"):
         service.schedule("moon-train", {}, "hourly", "15 * * * *")
+
+
+def test_runs_have_the_rights_of_the_account_that_is_named(fake: FakeKfp, host: str, tmp_path: Path) -> None:
+    service = PipelineService(host, account="moon-pipelines")
+    service.upload(package(tmp_path))
+    service.run_pipeline("moon-train", {}, "mine")
+    assert service.schedule("moon-train", {}, "hourly", HOURLY).created
+    assert not service.schedule("moon-train", {}, "hourly", HOURLY).created
+    assert [fake.rows[kind][0]["service_account"] for kind in ("runs", "recurringruns")] == ["moon-pipelines"] * 2
+    assert PipelineService(host).schedule("moon-train", {}, "hourly", HOURLY).replaced == 1
+    assert "service_account" not in fake.rows["recurringruns"][0]
+
+
+def test_a_pod_knows_its_account_by_its_token(tmp_path: Path) -> None:
+    claims = {"sub": "system:serviceaccount:moon:it", "kubernetes.io": {"serviceaccount": {"name": "it"}}}
+    payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+    (tmp_path / "token").write_text(f"header.{payload}.signature")
+    (tmp_path / "other").write_text("no token of a pod")
+    assert own_account(tmp_path / "token") == "it"
+    assert own_account(tmp_path / "other") == own_account(tmp_path / "none") == ""
 
 
 def test_a_failed_removal_leaves_no_gap_and_is_made_up_for(fake: FakeKfp, host: str, tmp_path: Path) -> None:

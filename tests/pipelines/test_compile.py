@@ -139,6 +139,16 @@ def test_the_claim_is_mounted_where_tasks_share_files_and_nowhere_else(package: 
                    one["pvcNameParameter"]["componentInputParameter"] for one in mounts)  # fmt: skip
 
 
+def test_every_task_is_nobody_and_only_the_one_that_fetches_sees_the_keys(package: Package) -> None:
+    settings = package.platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    for _, _, label in tasks(package.spec):
+        rights = settings[label]["securityContext"]
+        assert rights["runAsNonRoot"] is True and int(rights["runAsUser"]) == int(rights["runAsGroup"]) == 10001
+        secrets = [one["secretName"] for one in settings[label].get("secretAsEnv", [])]
+        assert secrets == (["moon-s3"] if component_of(label) == "fetch" else [])
+        assert all(one["optional"] for one in settings[label].get("secretAsEnv", []))
+
+
 def test_pure_tasks_are_cached_and_no_others(package: Package) -> None:
     for name, task, _ in tasks(package.spec):
         cached = bool(task["cachingOptions"].get("enableCache"))

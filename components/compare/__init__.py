@@ -1,1 +1,0 @@
-"""Tests one window of traffic against a reference."""
