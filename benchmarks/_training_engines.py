@@ -30,6 +30,8 @@ from moon.vision.decode import decode
 OURS: Final = "moon"
 _LORA: Final = (16, 32)
 _LORA_TARGETS: Final = r".*language_model\.layers\.\d+\.(self_attn\.[qkvo]|mlp\.(gate|up|down))_proj"
+_PEERS: Final = ObjectivesParams(hard_negatives=0, query_views="as_asked", symmetric=False)
+"""What the peer's loss is: each query, as it was asked, against the products of its batch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +62,7 @@ class Ours:
         self.model.train()
         self._turn, self._device = turn, torch.device(turn.device)
         self._kept = EncodedCache(turn.cache_mb * 2**20)
-        self._objectives = Objectives(ObjectivesParams(hard_negatives=0), self.core.config.embedding_size)
+        self._objectives = Objectives(_PEERS, self.core.config.embedding_size)
         self._engine = GradientCache(self._forward, lambda total: total.backward(), turn.token_budget, self._device)
         ids = [str(row) for row in range(len(pairs))]
         self._pairs = Pairs(

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import importlib.util
 import io
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,21 +18,7 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 BENCHMARKS = ROOT / "benchmarks"
-
-
-@pytest.fixture(autouse=True)
-def _beside_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-
-
-def load(name: str) -> ModuleType:
-    """A benchmark is a script, not part of a package; a name of its own keeps it apart from the room it measures."""
-    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", BENCHMARKS / f"{name}.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+Load = Callable[[str], ModuleType]
 
 
 def rows(serving: ModuleType, kind: str, server: str, *turns: tuple[float, float]) -> list[Any]:
@@ -42,7 +28,7 @@ def rows(serving: ModuleType, kind: str, server: str, *turns: tuple[float, float
     ]
 
 
-def test_no_request_is_sent_twice_and_every_photo_can_be_decoded() -> None:
+def test_no_request_is_sent_twice_and_every_photo_can_be_decoded(load: Load) -> None:
     inputs = load("_serving_inputs").Inputs(3, photos=2)
     photos = [inputs.photo() for _ in range(6)]
     texts = [inputs.text(kind) for kind in ("short text", "long text") for _ in range(4)]
@@ -57,7 +43,7 @@ def test_no_request_is_sent_twice_and_every_photo_can_be_decoded() -> None:
     assert orjson.loads(inputs.oip("photo"))["inputs"][0]["name"] == "image"
 
 
-def test_ratios_are_medians_over_the_rounds() -> None:
+def test_ratios_are_medians_over_the_rounds(load: Load) -> None:
     serving = load("serving")
     rounds = {
         ("photo", 32, serving.OURS): rows(serving, "photo", serving.OURS, (100, 10), (80, 10), (60, 30)),
@@ -67,7 +53,7 @@ def test_ratios_are_medians_over_the_rounds() -> None:
     assert found == {"requests": 3.0, "p50": 1.0, "p99": 0.5, "cpu": 1.0}
 
 
-def test_growth_compares_the_ends_of_what_follows_the_warm_up() -> None:
+def test_growth_compares_the_ends_of_what_follows_the_warm_up(load: Load) -> None:
     soak = load("soak")
     memory = [(float(second), 500.0 if second < 10 else 100.0 + second) for second in range(60)]
     start, end = soak.growth(memory, 10.0)
@@ -93,7 +79,7 @@ def test_a_short_soak_finds_nothing_wrong() -> None:
     assert next(iter(line)) == "ratio"
 
 
-def test_a_soak_reports_server_errors_and_a_server_that_is_not_well(tmp_path: Path) -> None:
+def test_a_soak_reports_server_errors_and_a_server_that_is_not_well(load: Load, tmp_path: Path) -> None:
     """Python's file server says 501 to every POST and 404 to what it does not have."""
     soak, load_module, requests = load("soak"), load("_serving_load"), load("_soak_requests")
     command = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "{port}"]
@@ -108,7 +94,7 @@ def test_a_soak_reports_server_errors_and_a_server_that_is_not_well(tmp_path: Pa
     assert work.memory and all(mib > 0 for _, mib in work.memory)
 
 
-def test_a_server_that_ends_at_once_says_its_last_words(tmp_path: Path) -> None:
+def test_a_server_that_ends_at_once_says_its_last_words(load: Load, tmp_path: Path) -> None:
     load_module = load("_serving_load")
     command = [sys.executable, "-c", "raise SystemExit('no such model')"]
     served = load_module.Served(command, "/", "/", tmp_path / "log")
