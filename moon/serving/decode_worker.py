@@ -69,7 +69,7 @@ def _serve(connection: Connection, configuration: Configuration, data: bytes) ->
     """Answers one picture; only the loss of the connection is raised."""
     try:
         photo = Picture(data, max_pixels=configuration.max_pixels)
-        found = core_region(photo.image(), configuration.regions)
+        found = core_region(photo, configuration.regions)
         box = Box(*np.asarray(found.box, np.float32).tolist())  # as the catalogue's regions are stored
         crop = photo.crop(crop_pixels(photo.size, box))
         answer: dict[str, Any] = {

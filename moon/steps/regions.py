@@ -20,8 +20,8 @@ from moon.steps import outcome
 from moon.steps.regions_data import titles_of, true_boxes
 from moon.steps.shares import share
 from moon.steps.workers import mapper
+from moon.vision import resize
 from moon.vision.boxes import Box, score_regions
-from moon.vision.decode import decode_stored
 from moon.vision.detectors import FULL, TITLED, Detection, core_regions, load
 
 _CHUNK = 16
@@ -128,6 +128,6 @@ def _chunks(files: Sequence[Path], titles: dict[str, str]) -> Iterator[list[Pict
 
 
 def _detect(pictures: list[Picture], params: RegionsParams) -> list[Found]:
-    images = [decode_stored(image_id, data) for image_id, data, _ in pictures]
-    found = core_regions(images, params, [title for _, _, title in pictures])
+    encoded = [resize.Picture(data, f"picture {image_id} of the catalogue") for image_id, data, _ in pictures]
+    found = core_regions(encoded, params, [title for _, _, title in pictures])
     return [(image_id, region) for (image_id, _, _), region in zip(pictures, found, strict=True)]

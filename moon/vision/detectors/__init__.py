@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import difflib
 import functools
+import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from PIL import Image
 
@@ -19,6 +20,9 @@ from moon.vision.boxes import Box
 from moon.vision.detectors.backdrop import BackdropDetector
 from moon.vision.detectors.base import Detection, Detector, detect_all
 from moon.vision.detectors.saliency import SaliencyDetector
+
+if TYPE_CHECKING:
+    from moon.vision.resize import AnyPicture
 
 __all__ = [
     "DETECTORS",
@@ -103,37 +107,56 @@ def _chain(detector: str, weights: str, changed: int) -> tuple[Detector, ...]:
             return ()
 
 
-def core_region(image: Image.Image, params: RegionsParams, title: str | None = None) -> Detection:
+def core_region(picture: AnyPicture, params: RegionsParams, title: str | None = None) -> Detection:
     """The core region of one RGB picture; see `core_regions`."""
-    return core_regions([image], params, [title])[0]
+    return core_regions([picture], params, [title])[0]
 
 
 def core_regions(
-    images: Sequence[Image.Image], params: RegionsParams, titles: Sequence[str | None] | None = None
+    pictures: Sequence[AnyPicture], params: RegionsParams, titles: Sequence[str | None] | None = None
 ) -> list[Detection]:
     """The core region of each RGB picture: the first acceptable answer of the chosen detectors, padded.
 
     Where no detector gives a box of acceptable area and score it is the whole picture, with detector ``full`` and
-    score 0. The same picture, title and parameters always give the same region.
+    score 0. The same picture, title and parameters always give the same region. An encoded picture is decoded no finer
+    than the chosen detectors look at it.
 
     Args:
-        images: the pictures.
+        pictures: decoded or encoded.
         params: which detectors, and what they may answer.
         titles: words for the thing being sold on each picture, where they are known.
 
     Raises:
         ValueError: as `load`.
+        ImageError: the pixels of an encoded picture are damaged.
     """
-    words = list(titles) if titles is not None else [None] * len(images)
-    found: list[Detection | None] = [None] * len(images)
-    for detector in load(params):
+    words = list(titles) if titles is not None else [None] * len(pictures)
+    detectors = load(params)
+    least = [detector.least_side for detector in detectors]
+    images = [_seen(picture, max(least) if least and all(least) else 0) for picture in pictures]
+    found: list[Detection | None] = [None] * len(pictures)
+    for detector in detectors:
         open_ = [place for place, one in enumerate(found) if one is None]
         for start in range(0, len(open_), params.batch):
             places = open_[start : start + params.batch]
             answers = detect_all(detector, [images[place] for place in places], [words[place] for place in places])
             for place, answer in zip(places, answers, strict=True):
                 found[place] = _accepted(answer, images[place].size, params)
-    return [one or _whole(image) for one, image in zip(found, images, strict=True)]
+    return [
+        _whole(picture) if one is None else one.scaled(picture.size[0] / image.width, picture.size[1] / image.height)
+        for one, image, picture in zip(found, images, pictures, strict=True)
+    ]
+
+
+def _seen(picture: AnyPicture, least_side: int) -> Image.Image:
+    """The pixels that detectors look at."""
+    if isinstance(picture, Image.Image):
+        return picture
+    if not least_side:
+        return picture.image()
+    width, height = picture.size
+    scale = least_side / max(width, height)
+    return Image.fromarray(picture.near((math.ceil(width * scale), math.ceil(height * scale))))
 
 
 def _accepted(found: Detection | None, size: tuple[int, int], params: RegionsParams) -> Detection | None:
@@ -147,8 +170,9 @@ def _accepted(found: Detection | None, size: tuple[int, int], params: RegionsPar
     return Detection(box.padded(params.pad, width, height), found.score, found.detector)
 
 
-def _whole(image: Image.Image) -> Detection:
-    return Detection(Box(0.0, 0.0, float(image.width), float(image.height)), 0.0, FULL)
+def _whole(picture: AnyPicture) -> Detection:
+    width, height = picture.size
+    return Detection(Box(0.0, 0.0, float(width), float(height)), 0.0, FULL)
 
 
 def crop_pixels(size: tuple[int, int], box: Box) -> tuple[int, int, int, int]:

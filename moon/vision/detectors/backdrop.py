@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from moon.vision.detectors.base import Detection
-from moon.vision.detectors.maps import Map, best_sum_box, blur, inside_sum, lab, ring, to_pixels
+from moon.vision.detectors.maps import OVERSAMPLED, SIDE, Map, best_sum_box, blur, inside_sum, lab, ring, to_pixels
 
 NEAR: Final = 8.0
 """Colour distance (CIE76) from the backdrop below which a border cell belongs to it."""
@@ -31,6 +31,7 @@ class BackdropDetector:
     """
 
     name: Final = "backdrop"
+    least_side: Final = OVERSAMPLED * SIDE
 
     def detect(self, image: Image.Image, title: str | None = None) -> Detection | None:
         """The box of the foreground; the score is the plain share of the border times the foreground inside the box."""

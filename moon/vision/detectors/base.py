@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 from PIL import Image
@@ -22,6 +22,10 @@ class Detection:
     detector: str
     """Name of the detector that found it."""
 
+    def scaled(self, x: float, y: float) -> Detection:
+        """The region in the picture resized by these factors."""
+        return self if x == y == 1.0 else replace(self, box=self.box.scaled(x, y))
+
 
 class Detector(Protocol):
     """Finds the thing being sold."""
@@ -29,6 +33,10 @@ class Detector(Protocol):
     @property
     def name(self) -> str:
         """Short name that goes into the regions table."""
+
+    @property
+    def least_side(self) -> int:
+        """A picture may be shown to it shrunk, its longer side no less than this, in pixels; 0: not shrunk."""
 
     def detect(self, image: Image.Image, title: str | None = None) -> Detection | None:
         """The core region of an RGB picture, or None where this detector has nothing to say about it.

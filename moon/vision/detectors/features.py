@@ -16,6 +16,8 @@ Vector = npt.NDArray[np.float32]
 
 CELLS: Final = 12
 _CELL: Final = 8
+SIDE: Final = CELLS * _CELL
+"""Sides of the copy that is described, pixels."""
 _BINS: Final = 9
 _PARTS: Final = (CELLS * CELLS * _BINS, CELLS * CELLS * 3, *(CELLS * CELLS,) * 4)
 SIZE: Final = sum(_PARTS)
@@ -35,8 +37,7 @@ def describe(image: Image.Image) -> Vector:
     colours (lightness and two opponent channels), and four maps: strength of edges, spread of lightness, mean
     distance of a cell's colour from those of the border and from those of the centre.
     """
-    side = CELLS * _CELL
-    pixels = np.asarray(image.resize((side, side), Image.Resampling.BOX), dtype=np.float32) / 255.0
+    pixels = np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BOX), dtype=np.float32) / 255.0
     cells = pixels.reshape(CELLS, _CELL, CELLS, _CELL, 3)
     mean, spread = cells.mean(axis=(1, 3)), cells.std(axis=(1, 3)).mean(axis=-1)
     colours = np.stack([mean.mean(-1), mean[..., 0] - mean[..., 1], mean[..., 2] - mean[..., 1]], axis=-1)

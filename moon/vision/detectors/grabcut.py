@@ -9,7 +9,7 @@ from PIL import Image
 
 from moon.vision.boxes import Box, iou
 from moon.vision.detectors.base import Detection, Detector
-from moon.vision.detectors.maps import best_sum_box, inside_sum
+from moon.vision.detectors.maps import OVERSAMPLED, best_sum_box, inside_sum
 
 _SIDE: Final = 128
 """Longer side of the copy that is cut."""
@@ -31,6 +31,7 @@ class GrabCutDetector:
     """
 
     name: Final = "grabcut"
+    least_side: Final = OVERSAMPLED * _SIDE
 
     def __init__(self, first: tuple[Detector, ...]) -> None:
         self._first = first

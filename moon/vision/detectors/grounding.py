@@ -54,6 +54,7 @@ class GroundingDetector:
     """
 
     name: Final = "grounding"
+    least_side: Final = 0
 
     def __init__(self, folder: Path, max_tokens: int = MAX_TOKENS) -> None:
         self._type = check_folder(folder, _KNOWN, self.name)

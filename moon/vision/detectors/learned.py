@@ -15,7 +15,8 @@ from PIL import Image
 
 from moon.vision.boxes import Box
 from moon.vision.detectors.base import Detection
-from moon.vision.detectors.features import CELLS, SIZE, describe
+from moon.vision.detectors.features import CELLS, SIDE, SIZE, describe
+from moon.vision.detectors.maps import OVERSAMPLED
 
 Array = npt.NDArray[np.float32]
 
@@ -102,6 +103,7 @@ class LearnedDetector:
     """
 
     name: Final = "learned"
+    least_side: Final = OVERSAMPLED * SIDE
 
     def __init__(self, weights: LearnedWeights) -> None:
         self._weights = weights

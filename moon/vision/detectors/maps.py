@@ -17,6 +17,8 @@ Map = npt.NDArray[np.float32]
 
 SIDE: Final = 64
 """Longer side of the copy that detectors look at: finer costs time and finds no better boxes."""
+OVERSAMPLED: Final = 3
+"""A cell is the mean of at least so many pixels a side, where the picture has them."""
 _MIN_CELLS: Final = 8
 _XYZ: Final = np.array(
     [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]

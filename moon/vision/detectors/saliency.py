@@ -9,7 +9,7 @@ from PIL import Image
 
 from moon.vision.boxes import Box
 from moon.vision.detectors.base import Detection
-from moon.vision.detectors.maps import Map, best_iou_box, blur, inside_sum, lab, ring, stretch, to_pixels
+from moon.vision.detectors.maps import OVERSAMPLED, Map, best_iou_box, blur, inside_sum, lab, ring, stretch, to_pixels
 
 _SIDE: Final = 48
 _PRIOR_X: Final = 0.27
@@ -36,6 +36,7 @@ class SaliencyDetector:
     """
 
     name: Final = "saliency"
+    least_side: Final = OVERSAMPLED * _SIDE
 
     def detect(self, image: Image.Image, title: str | None = None) -> Detection | None:
         """The box that best matches the saliency map, with their soft IoU as score; None for a flat picture."""

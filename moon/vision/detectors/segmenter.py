@@ -30,6 +30,7 @@ class OnnxDetector:
     """
 
     name: Final = "onnx"
+    least_side: Final = 0
 
     def __init__(self, file: Path) -> None:
         import onnxruntime

@@ -32,6 +32,7 @@ class ZeroShotDetector:
     """
 
     name: Final = "zero_shot"
+    least_side: Final = 0
 
     def __init__(self, folder: Path) -> None:
         self._type = check_folder(folder, _KNOWN, self.name)

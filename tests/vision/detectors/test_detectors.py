@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import random
 import subprocess
@@ -11,8 +12,9 @@ import pytest
 from PIL import Image, ImageDraw
 
 from moon.config import RegionsParams
-from moon.vision.boxes import Box, score_regions
+from moon.vision.boxes import Box, iou, score_regions
 from moon.vision.detectors import FULL, PLAIN, WEIGHTED, core_region, core_regions, crop_pixels, load
+from moon.vision.resize import Picture
 from tests.conftest import outside
 
 BARE = RegionsParams(pad=0.0)
@@ -66,6 +68,24 @@ def test_saliency_prefers_the_detailed_thing_to_the_blurred_clutter() -> None:
         centre.append((Box(20, 20, 140, 140), [truth]))
     values = [score_regions(pairs).mean_iou or 0.0 for pairs in (ours, full, centre)]
     assert values[0] > 0.65 and values[0] > max(values[1:]) + 0.1
+
+
+@pytest.mark.parametrize("turn", [0, 6])
+def test_an_encoded_picture_is_decoded_coarsely_and_gives_nearly_the_same_box(turn: int) -> None:
+    rng = random.Random(1)
+    for factor, least in ((1, 1.0), (6, 0.95)):
+        for _ in range(6):
+            image, _ = on_backdrop(rng)
+            image = image.resize((image.width * factor, image.height * factor), Image.Resampling.BICUBIC)
+            exif = Image.Exif()
+            exif[0x0112] = turn or 1
+            image.save(file := io.BytesIO(), "JPEG", quality=90, exif=exif)
+            picture = Picture(file.getvalue())
+            whole = core_region(Picture(file.getvalue()).image(), BARE)
+            found = core_region(picture, BARE)
+            assert found.detector == whole.detector == "backdrop"
+            assert iou(found.box, whole.box) >= least
+            assert picture._source._whole is None
 
 
 def test_same_picture_same_region() -> None:
