@@ -97,6 +97,8 @@ RUN --mount=type=bind,source=docker/sbom.py,target=/docker/sbom.py /opt/tools/bi
 # --- the images: dependencies below, the package above them, so that a change of code is a small layer ---------------
 # Those of components have no entry point: KFP's local runner gives its shell as a command.
 FROM base AS runtime
+# A container seldom has its cores to itself: threads that wait sleep.
+ENV OMP_WAIT_POLICY=PASSIVE
 WORKDIR /tmp
 USER 10001:10001
 LABEL org.opencontainers.image.title=moon \

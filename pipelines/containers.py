@@ -24,24 +24,23 @@ _SHARED_MEMORY: Final = "1g"
 _TEMPORARY: Final = "rw,exec,nosuid,nodev,mode=1777"
 
 
-def runner(writable: Sequence[Path], readable: Sequence[Path]) -> Any:
+def runner(root: Path, writable: Sequence[Path], readable: Sequence[Path]) -> Any:
     """KFP's runner for containers that have no network and no rights.
 
     Args:
-        writable: Folders that tasks write, at the same paths inside; they are made, and given to the tasks' user
-            where root runs this.
+        root: Folder of all outputs, which KFP shows to every task itself.
+        writable: Further folders that tasks write, at the same paths inside. They and ``root`` are made, and given to
+            the tasks' user where root runs this.
         readable: Folders that tasks read.
 
     Raises:
         PipelineError: There is no Docker engine to be reached, or it does not hold the images.
     """
     check()
-    mounts = [_mount(folder, read_only=True) for folder in readable]
-    for folder in writable:
+    for folder in (root, *writable):
         folder.mkdir(parents=True, exist_ok=True)
         if os.getuid() == 0:
             os.chown(folder, _USER, _USER)
-        mounts.append(_mount(folder, read_only=False))
     return local.DockerRunner(
         user=f"{os.getuid() or _USER}:{os.getgid() or _USER}",
         network_mode="none",
@@ -50,7 +49,10 @@ def runner(writable: Sequence[Path], readable: Sequence[Path]) -> Any:
         shm_size=_SHARED_MEMORY,
         cap_drop=["ALL"],
         security_opt=["no-new-privileges"],
-        mounts=mounts,
+        mounts=[
+            *(_mount(one, read_only=False) for one in writable),
+            *(_mount(one, read_only=True) for one in readable),
+        ],
     )
 
 

@@ -104,7 +104,7 @@ def run(params: Params, out: Path, console: Console, fresh: bool = False, docker
         "deployment": str(deployment.resolve()),
     }
     where = {"root": out / "kfp", "log": out / "pipeline.log"}
-    runner = containers.runner([where["root"], registry, deployment], [catalog]) if docker else None
+    runner = containers.runner(where["root"], [registry, deployment], [catalog]) if docker else None
     try:
         with _Steps(console) as steps:
             tasks = local.run(moon_train_here, arguments, **where, watch=steps.watch, runner=runner)

@@ -55,7 +55,7 @@ def test_an_engine_that_does_not_answer_is_one_line(tmp_path: Path, monkeypatch:
     pytest.importorskip("docker")
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
     with pytest.raises(local.PipelineError, match="no Docker engine answers.*DOCKER_HOST"):
-        containers.runner([tmp_path], [])
+        containers.runner(tmp_path, [], [])
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_a_run_in_containers_equals_one_in_processes(tmp_path: Path, tiny_catalo
     found = {}
     for name in ("here", "there"):
         root = tmp_path / name
-        runner = containers.runner([root], [tiny_catalog]) if name == "there" else None
+        runner = containers.runner(root, [], [tiny_catalog]) if name == "there" else None
         done = local.run(front, arguments, root, tmp_path / f"{name}.log", lambda *_: None, runner)
         assert {task.name for task in done if not task.failed} == {"configure", "fetch", "regions"}
         (table,) = root.glob("**/regions/found/regions/*.parquet")
@@ -87,7 +87,7 @@ def test_a_run_in_containers_equals_one_in_processes(tmp_path: Path, tiny_catalo
 @pytest.mark.usefixtures("engine")
 def test_a_task_has_no_network_and_writes_nothing_but_the_run(tmp_path: Path, tiny_catalog: Path) -> None:
     folder = tmp_path / "run"
-    runner = containers.runner([folder], [tiny_catalog])
+    runner = containers.runner(folder, [], [tiny_catalog])
     pipeline = local.with_image(looking, containers.images()["data"])
     local.run(pipeline, {"folder": str(folder), "catalog": str(tiny_catalog)}, folder, tmp_path / "log",
               lambda *_: None, runner)  # fmt: skip
