@@ -1,5 +1,6 @@
 """Tasks in their images: what is said where they are missing, and that a run in them equals one in processes."""
 
+import json
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -91,5 +92,5 @@ def test_a_task_has_no_network_and_writes_nothing_but_the_run(tmp_path: Path, ti
     pipeline = local.with_image(looking, containers.images()["data"])
     local.run(pipeline, {"folder": str(folder), "catalog": str(tiny_catalog)}, folder, tmp_path / "log",
               lambda *_: None, runner)  # fmt: skip
-    (told,) = folder.rglob("Output")
-    assert told.read_text() == "True 1 folder home"
+    (told,) = folder.rglob("executor_output.json")
+    assert json.loads(told.read_text())["parameterValues"]["Output"] == "True 1 folder home"
