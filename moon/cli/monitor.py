@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from moon.cli.options import RUNS, AsJson, CatalogDir, Changes, Out, ParamsFile, load
+from moon.cli.options import RUNS, Account, AsJson, CatalogDir, Changes, Out, ParamsFile, load, pipeline_arguments
 from moon.cli.output import show
 
 app = typer.Typer()
@@ -126,6 +126,7 @@ def retrain(
     pipeline: Annotated[str, typer.Option("--pipeline", help="Name of the uploaded pipeline.")] = "moon-train",
     namespace: Annotated[str, typer.Option("--namespace", help="Yours, on a server for several users.")] = "",
     token_file: Annotated[Path | None, typer.Option("--token-file", help="File with the token to send.")] = None,
+    account: Account = "",
     root: RootDir = _ROOT,
     out: Out = RUNS / "retrain",
     params_file: ParamsFile = None,
@@ -139,19 +140,17 @@ def retrain(
     from moon.steps import trigger as step
     from moon.steps.windows import newest
 
-    given = [one.partition("=") for one in argument or ()]
-    if wrong := [name for name, equals, _ in given if not equals]:
-        raise ValueError(f"--argument {wrong[0]}: expected name=value")
     result = step.run(
         root=root,
         service=service,
         window=window or newest(root, service),
         host=host,
         pipeline=pipeline,
-        arguments={name: value for name, _, value in given},
+        arguments=pipeline_arguments(argument),
         params=load(params_file, changes).drift,
         out=out,
         namespace=namespace,
         token_file=token_file,
+        account=account,
     )
     show(result, out, as_json)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
+import yaml
 
 from moon.config import Params, load_params
 
@@ -23,6 +25,7 @@ NegativesDir = Annotated[Path, typer.Option("--negatives", help="Output folder o
 DuplicatesDir = Annotated[Path | None, typer.Option("--duplicates", help="Output folder of 'moon duplicates'.")]
 ModelDir = Annotated[Path, typer.Option("--model", help="Model folder.")]
 EvaluationDir = Annotated[Path, typer.Option("--evaluation", help="Output folder of 'moon evaluate'.")]
+Account = Annotated[str, typer.Option("--service-account", help="Runs have its rights; empty: the server's default.")]
 DeploymentDir = Annotated[Path, typer.Option("--deployment", help="Output folder of 'moon deploy'.")]
 
 
@@ -44,3 +47,25 @@ def load(params_file: Path | None, changes: list[str] | None) -> Params:
     if params_file is None and DEFAULT_PARAMS.is_file():
         params_file = DEFAULT_PARAMS
     return load_params(params_file, changes or ())
+
+
+def pipeline_arguments(given: Sequence[str] | None) -> dict[str, Any]:
+    """Arguments of a pipeline from ``name=value``: numbers, lists and objects as YAML writes them, the rest texts.
+
+    A value in quotes is a text, whatever it looks like.
+
+    Raises:
+        ValueError: one is not ``name=value``.
+    """
+    found: dict[str, Any] = {}
+    for one in given or ():
+        name, equals, value = one.partition("=")
+        if not (name and equals):
+            raise ValueError(f"argument '{one}': expected name=value, such as data=/mnt/moon/data")
+        try:
+            plain = yaml.safe_load(value)
+        except yaml.YAMLError:
+            plain = None
+        read = isinstance(plain, int | float | list | dict) or (isinstance(plain, str) and value[:1] in ("'", '"'))
+        found[name] = plain if read else value
+    return found

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
-import yaml
 
-from moon.cli.options import AsJson, Changes, ParamsFile, load
+from moon.cli.options import Account, AsJson, Changes, ParamsFile, load, pipeline_arguments
 from moon.config import to_json
 
 if TYPE_CHECKING:
@@ -30,8 +29,8 @@ Host = Annotated[str, typer.Option("--host", envvar=_HOST, help="Address of the 
 Namespace = Annotated[str, typer.Option("--namespace", help="Yours, on a server for several users.")]
 TokenFile = Annotated[Path | None, typer.Option("--token-file", help="Holds the token; a pod's own if there is one.")]
 Authority = Annotated[str, typer.Option("--ca", help="Certificate of who signed the server's.")]
-Arguments = Annotated[list[str] | None, typer.Option("--arg", help="Argument of the pipeline: name=value; repeat.")]
-Account = Annotated[str, typer.Option("--service-account", help="Runs have its rights; empty: the server's default.")]
+_ARGUMENT: Final = "Of the pipeline: name=value; repeat. Quote a text of digits: name='\"12\"'."
+Arguments = Annotated[list[str] | None, typer.Option("--arg", help=_ARGUMENT)]
 Version = Annotated[str, typer.Option("--version", help="Version of the pipeline; empty is the newest.")]
 
 
@@ -144,16 +143,7 @@ def _arguments(given: Sequence[str] | None, params_file: Path | None, changes: l
     Raises:
         ValueError: an argument is not name=value.
     """
-    found: dict[str, Any] = {}
-    for one in given or ():
-        name, equals, value = one.partition("=")
-        if not (name and equals):
-            raise ValueError(f"--arg {one}: expected name=value, such as data=/mnt/moon/data")
-        try:
-            plain = yaml.safe_load(value)
-        except yaml.YAMLError:
-            plain = value
-        found[name] = plain if isinstance(plain, int | float | list | dict) else value
+    found = pipeline_arguments(given)
     if params_file or changes:
         if "recipe" in found:
             raise ValueError("--arg recipe=... and --params or --set both give the recipe; keep one")

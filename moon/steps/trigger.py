@@ -6,6 +6,8 @@ import contextlib
 import fcntl
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,6 +20,8 @@ from moon.monitoring.segments import start_of
 from moon.steps import outcome
 
 _TRIGGERS: Final = "triggers"
+_IN_A_TASK: Final = "_KFP_RUNTIME"
+"""Variable by which KFP leaves half of itself out."""
 
 
 class StartRun(Protocol):
@@ -92,21 +96,25 @@ def run(
 def run_in_cluster(
     *, root: Path, service: str, window: str, host: str, arguments: Mapping[str, Any], params: DriftParams, out: Path
 ) -> TriggerResult:
-    """`run` of ``moon-train`` from a pod: with the pod's account, and the token projected into it, if there is one."""
+    """`run` of ``moon-train`` from a task: with the pod's account, and the token projected into it, if there is one.
+
+    In a process of its own, because KFP's client cannot be imported where KFP runs a task.
+
+    Raises:
+        RuntimeError: it failed; the message is what it said.
+    """
     from moon.cluster.kfp_client import TOKEN, own_account
 
-    return run(
-        root=root,
-        service=service,
-        window=window,
-        host=host,
-        pipeline="moon-train",
-        arguments=arguments,
-        params=params,
-        out=out,
-        token_file=TOKEN if TOKEN.is_file() else None,
-        account=own_account(),
-    )
+    told = {"service": service, "window": window, "host": host, "root": root, "out": out}
+    told |= {"service-account": own_account(), "set": f"drift.trigger_hours={params.trigger_hours}"}
+    told |= {"token-file": TOKEN} if TOKEN.is_file() else {}
+    command = [sys.executable, "-m", "moon.cli", "retrain", *(f"--{name}={value}" for name, value in told.items())]
+    command += [f"--argument={name}={json.dumps(value)}" for name, value in arguments.items()]
+    environment = {name: value for name, value in os.environ.items() if name != _IN_A_TASK}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if ended.returncode:
+        raise RuntimeError(ended.stderr.strip() or f"exit code {ended.returncode}")
+    return TriggerResult(**outcome.read(out))
 
 
 def trigger(*, root: Path, service: str, window: str, hours: float, start: StartRun) -> TriggerResult:
