@@ -120,5 +120,5 @@ def item(text: str, image: str) -> Item:
     if not image:
         return Item(title=text)
     photo = Picture(base64.b64decode(image))
-    box = Box(*np.asarray(core_region(photo.image(), RegionsParams()).box, np.float32).tolist())
+    box = Box(*np.asarray(core_region(photo, RegionsParams()).box, np.float32).tolist())
     return Item(title=text or None, images=(photo,), crops=(photo.crop(crop_pixels(photo.size, box)),))
