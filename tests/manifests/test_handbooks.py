@@ -14,6 +14,7 @@ import yaml
 
 from moon.cli import app
 from moon.config import parse_params
+from pipelines.platform import STORE_SECRET, STORE_SETTINGS
 from tests.manifests.rendering import COMPONENTS, MANIFESTS, amount, bodies, only
 
 ROOT = MANIFESTS.parent
@@ -119,7 +120,7 @@ def test_objects_that_are_named_exist(text: str) -> None:
     names = {
         str(body["metadata"]["name"]) for folder in ("overlays/prod", "cluster") for body in bodies(MANIFESTS / folder)
     }
-    names |= {"moon-files", "moon-s3", "moon-images", "moon-dev", "moon-predictor", "moon-release"}
+    names |= {STORE_SECRET, STORE_SETTINGS, "moon-files", "moon-images", "moon-dev", "moon-predictor", "moon-release"}
     names |= {"moon-train", "moon-embed", "moon-monitor", "moon-sweep"}
     for name in re.findall(r"`(moon-[a-z0-9-]+)`", text):
         assert name in names, name

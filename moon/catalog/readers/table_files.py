@@ -6,6 +6,7 @@ import csv
 import io
 import itertools
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +23,7 @@ Rows = Iterator[tuple[int, dict[str, Any] | RowError]]
 _BATCH: Final = 256
 _PEEKED_ROWS: Final = 100
 _DELIMITERS: Final = ",;\t|"
+_UNDECODABLE: Final = re.compile("[\udc80-\udcff]")
 _UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -100,7 +102,7 @@ def _csv_lines(lines: Any, header: list[str]) -> Rows:
 def _csv_row(header: list[str], values: list[str], line: int) -> dict[str, Any] | RowError:
     if len(values) != len(header):
         return RowError("bad_row", f"line {line} has {len(values)} values for {len(header)} columns")
-    if any("\udc80" <= character <= "\udcff" for value in values for character in value):
+    if any(map(_UNDECODABLE.search, values)):
         return RowError("bad_row", f"line {line} is not UTF-8")
     return dict(zip(header, values, strict=True))
 
