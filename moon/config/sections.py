@@ -418,7 +418,7 @@ class ServingParams(Section):
     """Tokens of one forward pass, padding included; a longer item is computed alone."""
     max_padding: Share = 0.5
     """Most of a forward pass that may be padding; items that differ more in length are computed apart."""
-    batch_delay_ms: NotNegative = 20.0
+    batch_delay_ms: NotNegative = 40.0
     """Longest wait for further requests that are still being decoded."""
     max_pending_items: Count = 256
     """Items accepted and not yet answered; beyond it the server says 429."""
