@@ -13,11 +13,11 @@ from components.regions.component import regions
 from components.serving.component import serving
 from components.swap.component import swap
 from components.validate.component import validate
-from pipelines.platform import CLAIM, DEPLOYMENT, LARGE, MEDIUM, REGISTRY, SMALL, ask, ask_for_data
+from pipelines.platform import CLAIM, DEPLOYMENT, LARGE, MEDIUM, REGISTRY, SMALL, ask, ask_for_data, pipeline
 from pipelines.train import RECIPE
 
 
-@dsl.pipeline(name="moon-embed", description="Embed a new catalogue with the model that serves.")  # type: ignore[untyped-decorator]
+@pipeline(name="moon-embed", description="Embed a new catalogue with the model that serves.")
 def moon_embed(
     data: str,
     path: str = "",

@@ -7,7 +7,7 @@ from components.monitor.component import monitor
 from components.probe.component import probe
 from components.retrain.component import retrain
 from components.windows.component import windows
-from pipelines.platform import MEDIUM, MOUNT, SMALL, ask, ask_for_data
+from pipelines.platform import MEDIUM, MOUNT, SMALL, ask, ask_for_data, pipeline
 from pipelines.train import RECIPE
 
 TRAFFIC = "moon-traffic"
@@ -15,7 +15,7 @@ TRAFFIC = "moon-traffic"
 _HOST = "http://ml-pipeline.kubeflow:8888"
 
 
-@dsl.pipeline(name="moon-monitor", description="Judge the newest window of traffic, and train where it asks for it.")  # type: ignore[untyped-decorator]
+@pipeline(name="moon-monitor", description="Judge the newest window of traffic, and train where it asks for it.")
 def moon_monitor(
     service: str,
     url: str,

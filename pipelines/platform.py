@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
-from kfp import kubernetes
+from kfp import dsl, kubernetes
 
 MOUNT: Final = "/mnt/moon"
 """Where tasks find the claim; `launch.shared` of the recipe must be the same."""
@@ -39,6 +41,20 @@ MEDIUM: Final = Size("1", "2", "2Gi", "8Gi")
 """Goes through the catalogue."""
 LARGE: Final = Size("2", "8", "8Gi", "32Gi")
 """Embeds with a model."""
+
+
+def pipeline(name: str, description: str) -> Callable[[Callable[..., None]], Any]:
+    """`kfp.dsl.pipeline` on a thread of its own.
+
+    Each setter of a task reads the source of every frame of the call stack. In the middle of imports, with thousands of
+    modules loaded, that takes half a second a setter; a thread's stack is short.
+    """
+
+    def made(function: Callable[..., None]) -> Any:
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(dsl.pipeline(name=name, description=description), function).result()
+
+    return made
 
 
 def ask(

@@ -17,7 +17,7 @@ from components.regions.component import regions
 from components.train.component import train
 from components.trials.component import trials
 from components.validate.component import validate
-from pipelines.platform import CLAIM, LARGE, MEDIUM, SMALL, ask, ask_for_data, ask_for_training
+from pipelines.platform import CLAIM, LARGE, MEDIUM, SMALL, ask, ask_for_data, ask_for_training, pipeline
 from pipelines.train import RECIPE
 
 SPACE = '{"training.seed": [0, 1, 2], "training.learning_rate": [0.001, 0.003]}'
@@ -32,7 +32,7 @@ def build(launched: bool) -> Any:
         launched: Trains by `launch`, in a job of its own, instead of in the task, by `train`.
     """
 
-    @dsl.pipeline(name="moon-sweep", description="Try seeds and parameters, and rank them.")  # type: ignore[untyped-decorator]
+    @pipeline(name="moon-sweep", description="Try seeds and parameters, and rank them.")
     def moon_sweep(
         data: str,
         path: str = "",

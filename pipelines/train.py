@@ -32,7 +32,18 @@ from components.settle.component import settle
 from components.train.component import train
 from components.validate.component import validate
 from moon.config import Params, to_json
-from pipelines.platform import CLAIM, DEPLOYMENT, LARGE, MEDIUM, REGISTRY, SMALL, ask, ask_for_data, ask_for_training
+from pipelines.platform import (
+    CLAIM,
+    DEPLOYMENT,
+    LARGE,
+    MEDIUM,
+    REGISTRY,
+    SMALL,
+    ask,
+    ask_for_data,
+    ask_for_training,
+    pipeline,
+)
 
 RECIPE = to_json(Params())
 """The default parameters on one line: KFP puts defaults into the comments at the head of the compiled YAML."""
@@ -45,7 +56,7 @@ def build(launched: bool) -> Any:
         launched: Trains by `launch`, in a job of its own, instead of in the task, by `train`.
     """
 
-    @dsl.pipeline(name="moon-train", description="Train, judge, register and roll out a product embedder.")  # type: ignore[untyped-decorator]
+    @pipeline(name="moon-train", description="Train, judge, register and roll out a product embedder.")
     def moon_train(
         data: str,
         path: str = "",
