@@ -114,8 +114,9 @@ class _Source:
             header = read_header(data, max_pixels)
         except ImageError as error:
             raise self._named(error) from None
-        width, height = header.size
-        self.size = (height, width) if orientation(header) >= SIDEWAYS else (width, height)
+        self._turned = orientation(header)
+        self._jpeg = header.format in ("JPEG", "MPO") and header.mode in ("RGB", "L")
+        self.size = self._turn(header.size)
 
     def whole(self) -> Image.Image:
         if self._whole is None:
@@ -129,10 +130,29 @@ class _Source:
         least = (min(size[0], self.size[0]), min(size[1], self.size[1]))
         if self._near is None or self._near.shape[1] < least[0] or self._near.shape[0] < least[1]:
             try:
-                self._near = decode_near(self._data, least, self._max_pixels)
+                self._near = self._decode_near(least)
             except ImageError as error:
                 raise self._named(error) from None
         return self._near
+
+    def _decode_near(self, least: Size) -> Pixels:
+        """The pixels that `whole` gives, or fewer where that is quicker, but no side below ``least``.
+
+        A JPEG that libjpeg-turbo does not turn into RGB without complaint (CMYK, damaged) is read by Pillow, whose
+        word is the last.
+        """
+        stored = self._turn(least)
+        pixels = _from_jpeg(self._data, stored) if self._jpeg else None
+        if pixels is None:
+            header = read_header(self._data, self._max_pixels)
+            header.draft("", stored)  # of the formats read here only JPEG can
+            pixels = np.asarray(to_rgb(header, self._max_pixels))
+        turn = UPRIGHT.get(self._turned)
+        return pixels if turn is None else np.ascontiguousarray(_TURNS[turn](pixels))
+
+    def _turn(self, size: Size) -> Size:
+        """From a size as stored to that upright, and back."""
+        return size[::-1] if self._turned >= SIDEWAYS else size
 
     def _named(self, error: ImageError) -> ImageError:
         return ImageError(error.reason, f"{self._name} cannot be decoded: {error}") if self._name else error
@@ -170,26 +190,6 @@ def shrink(pixels: Pixels, size: Size) -> Pixels:
 
 def _resized(pixels: Pixels, size: Size, how: int) -> Pixels:
     return np.asarray(cv2.resize(np.ascontiguousarray(pixels), size, interpolation=how), np.uint8)
-
-
-def decode_near(data: bytes, size: Size, max_pixels: int = MAX_PIXELS) -> Pixels:
-    """The pixels that `moon.vision.decode.decode` gives, or fewer where that is quicker, but no side below ``size``.
-
-    A JPEG that libjpeg-turbo does not turn into RGB without complaint (CMYK, damaged) is read by Pillow, whose word
-    is the last.
-
-    Raises:
-        ImageError: as `moon.vision.decode.decode`.
-    """
-    header = read_header(data, max_pixels)
-    turned = orientation(header)
-    least = size[::-1] if turned >= SIDEWAYS else size
-    pixels = _from_jpeg(data, least) if header.format in ("JPEG", "MPO") and header.mode in ("RGB", "L") else None
-    if pixels is None:
-        header.draft("", least)  # of the formats read here only JPEG can
-        pixels = np.asarray(to_rgb(header, max_pixels))
-    turn = UPRIGHT.get(turned)
-    return pixels if turn is None else np.ascontiguousarray(_TURNS[turn](pixels))
 
 
 def _from_jpeg(data: bytes, least: Size) -> Pixels | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Final
 
 import numpy as np
@@ -52,10 +53,8 @@ def offsets_from_backdrop(picture: Map) -> Map:
     Lightness is weighted. The plane is fitted a second time without the border's outliers. Where no plane fits, all is
     infinitely far from it.
     """
-    height, width = picture.shape[:2]
-    y, x = np.mgrid[0:height, 0:width] / max(height, width)
-    places = np.stack([np.ones_like(x), x, y], axis=-1).astype(np.float32)
-    border_places, border = ring(places), ring(picture)
+    places, border_places = _places(*picture.shape[:2])
+    border = ring(picture)
     keep = np.linalg.norm(border - np.median(border, axis=0), axis=-1) < 2 * FAR
     offsets = np.full_like(picture, np.inf)
     for _ in range(2):
@@ -65,3 +64,11 @@ def offsets_from_backdrop(picture: Map) -> Map:
         offsets = ((picture - places @ plane) * np.array([LIGHTNESS, 1.0, 1.0])).astype(np.float32)
         keep = np.linalg.norm(ring(offsets), axis=-1) < NEAR
     return offsets
+
+
+@functools.lru_cache(maxsize=64)
+def _places(height: int, width: int) -> tuple[Map, Map]:
+    """1, x and y of every cell, [H, W, 3], and those of the border's cells."""
+    y, x = np.mgrid[0:height, 0:width] / max(height, width)
+    places = np.stack([np.ones_like(x), x, y], axis=-1).astype(np.float32)
+    return places, ring(places)

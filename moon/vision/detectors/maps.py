@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -20,9 +21,13 @@ SIDE: Final = 64
 OVERSAMPLED: Final = 3
 """A cell is the mean of at least so many pixels a side, where the picture has them."""
 _MIN_CELLS: Final = 8
-_XYZ: Final = np.array(
-    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
-) / np.array([[0.95047], [1.0], [1.08883]])
+_BYTES: Final = np.arange(256, dtype=np.float32) / 255.0
+_LINEAR: Final = np.where(_BYTES <= 0.04045, _BYTES / 12.92, ((_BYTES + 0.055) / 1.055) ** 2.4)
+"""A byte of sRGB to its linear value."""
+_XYZ: Final = (
+    np.array([[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]])
+    / np.array([[0.95047], [1.0], [1.08883]])
+).astype(np.float32)
 """Linear sRGB to XYZ over the D65 white point."""
 
 
@@ -30,12 +35,10 @@ def lab(image: Image.Image, side: int = SIDE) -> Map:
     """A small copy of an RGB picture in CIE L*a*b* (D65): [H, W, 3], L in 0..100."""
     scale = side / max(image.size)
     size = (max(round(image.width * scale), _MIN_CELLS), max(round(image.height * scale), _MIN_CELLS))
-    rgb = np.asarray(image.resize(size, Image.Resampling.BOX), dtype=np.float32) / 255.0
-    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    xyz = linear @ _XYZ.T.astype(np.float32)
+    xyz = _LINEAR[np.asarray(image.resize(size, Image.Resampling.BOX))] @ _XYZ.T
     f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
     x, y, z = f[..., 0], f[..., 1], f[..., 2]
-    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1).astype(np.float32)
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
 
 
 def ring(picture: Map, width: int = 2) -> Map:
@@ -51,14 +54,8 @@ def ring(picture: Map, width: int = 2) -> Map:
 
 def blur(values: Map, radius: int) -> Map:
     """Mean over a window of ``2 * radius + 1`` cells each way, edges repeated; channels are kept apart."""
-    for axis in (0, 1):
-        pad = [(0, 0)] * values.ndim
-        pad[axis] = (radius + 1, radius)
-        total = np.cumsum(np.pad(values, pad, mode="edge"), axis=axis, dtype=np.float64)
-        ends = np.split(total, [values.shape[axis]], axis=axis)[0]
-        starts = np.split(total, [2 * radius + 1], axis=axis)[1]
-        values = ((starts - ends) / (2 * radius + 1)).astype(np.float32)
-    return values
+    side = 2 * radius + 1
+    return np.asarray(cv2.blur(values, (side, side), borderType=cv2.BORDER_REPLICATE), np.float32)
 
 
 def stretch(values: Map) -> Map:
@@ -73,17 +70,21 @@ def stretch(values: Map) -> Map:
 def best_sum_box(gain: Map) -> Box:
     """The box with the largest sum of a map of positive and negative gains, exactly.
 
-    Kadane's maximum sub-array along x for every pair of rows at once.
+    Kadane's maximum sub-array along x for every pair of rows at once, inside the box of the positive gains.
     """
+    rows, columns = np.nonzero(gain > 0)
+    x, y = (int(columns.min()), int(rows.min())) if rows.size else (0, 0)
+    if rows.size:
+        gain = gain[y : rows.max() + 1, x : columns.max() + 1]
     height, width = gain.shape
     below = np.concatenate([np.zeros((1, width)), np.cumsum(gain, axis=0, dtype=np.float64)])
     tops, bottoms = np.triu_indices(height + 1, 1)
     sums = np.zeros((len(tops), width + 1))
     np.cumsum(below[bottoms] - below[tops], axis=1, out=sums[:, 1:])
     gains = sums[:, 1:] - np.minimum.accumulate(sums[:, :-1], axis=1)
-    rows, last = divmod(int(gains.argmax()), width)
-    first = int(sums[rows, : last + 1].argmin())
-    return Box(float(first), float(tops[rows]), float(last + 1), float(bottoms[rows]))
+    pair, last = divmod(int(gains.argmax()), width)
+    first = int(sums[pair, : last + 1].argmin())
+    return Box(float(x + first), float(y + tops[pair]), float(x + last + 1), float(y + bottoms[pair]))
 
 
 def best_iou_box(membership: Map, rounds: int = 8) -> tuple[Box, float]:

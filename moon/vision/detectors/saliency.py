@@ -63,7 +63,7 @@ def _unlike_border(picture: Map) -> Map:
     """Minus the log-likelihood of each cell's colour under a mixture of the border's colours."""
     segments = np.array_split(ring(picture), _SEGMENTS)
     colours = np.stack([segment.mean(axis=0) for segment in segments])
-    squares = ((picture[:, :, None, :] - colours) ** 2).sum(axis=-1)
+    squares = sum((picture[..., channel, None] - colours[:, channel]) ** 2 for channel in range(3))
     likelihood = np.exp(-squares / (2 * _COLOUR_SPREAD**2)).mean(axis=-1)
     unlikeness: Map = -np.log(likelihood + 1e-4).astype(np.float32)
     return unlikeness
