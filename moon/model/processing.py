@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -32,7 +33,7 @@ from moon.model.configuration import MoonConfig
 from moon.model.item import VIEWS, Item, TokenType, View
 from moon.model.positions import token_positions
 from moon.model.tokenizer import IMAGE, VISION_END, VISION_START
-from moon.vision.resize import PATHS, AnyPicture, Resize, render
+from moon.vision.resize import PATHS, AnyPicture, Pixels, Resize, render
 
 Picture = TypeVar("Picture")
 CATEGORY_SEPARATOR: Final = " > "
@@ -46,7 +47,7 @@ class Encoded:
 
     input_ids: tuple[int, ...]
     token_types: tuple[int, ...]
-    pictures: tuple[NDArray[np.uint8], ...]
+    pictures: tuple[Pixels, ...]
     """Resized pictures (H, W, 3) in sequence order."""
 
     def __len__(self) -> int:
@@ -145,12 +146,29 @@ class MoonProcessor(ProcessorMixin):
         Raises:
             ValueError: the item holds neither text nor picture.
         """
-        ids: list[int] = []
-        types: list[int] = []
         shown = [(one, kind, pixels) for group, kind, pixels in self._groups(item.images, item.crops) for one in group]
         # Crops first: they need the finest decoding, which the whole pictures then share.
         pictures = [self._resize(one, pixels) for one, _, pixels in reversed(shown)][::-1]
-        for picture, (_, kind, _) in zip(pictures, shown, strict=True):
+        return self._sequence(item, [(picture, kind) for picture, (_, kind, _) in zip(pictures, shown, strict=True)])
+
+    def encode_rendered(self, item: Item, images: Sequence[Pixels], crops: Sequence[Pixels]) -> Encoded:
+        """`encode` of an item whose pictures have been decoded and resized elsewhere.
+
+        Args:
+            item: gives the text; its own pictures are ignored.
+            images: its original pictures (H, W, 3), each at the `fitted_size` of ``image_pixels``.
+            crops: its core crops, each at that of ``crop_pixels``.
+
+        Raises:
+            ValueError: there is neither text nor picture.
+        """
+        groups = self._groups(images, crops)
+        return self._sequence(item, [(picture, kind) for group, kind, _ in groups for picture in group])
+
+    def _sequence(self, item: Item, pictures: Sequence[tuple[Pixels, TokenType]]) -> Encoded:
+        ids: list[int] = []
+        types: list[int] = []
+        for picture, kind in pictures:
             ids += self._picture_ids(picture)
             types += [kind] * (len(ids) - len(types))
         for kind, tokens in self._text_ids(item):
@@ -158,7 +176,7 @@ class MoonProcessor(ProcessorMixin):
             types += [kind] * len(tokens)
         if not ids:
             raise ValueError("an item needs a text or a picture to be embedded, got neither")
-        return Encoded(tuple(ids), tuple(types), tuple(pictures))
+        return Encoded(tuple(ids), tuple(types), tuple(picture for picture, _ in pictures))
 
     def length(
         self, item: Item, image_sizes: Sequence[tuple[int, int]] = (), crop_sizes: Sequence[tuple[int, int]] = ()
@@ -190,7 +208,7 @@ class MoonProcessor(ProcessorMixin):
         ids_BS = np.full((len(encoded), longest), self.tokenizer.pad_token_id, np.int64)
         types_BS = np.full((len(encoded), longest), int(TokenType.PADDING), np.int64)
         positions_3BS = np.zeros((3, len(encoded), longest), np.int64)
-        by_size: defaultdict[tuple[int, ...], list[tuple[NDArray[np.uint8], int]]] = defaultdict(list)
+        by_size: defaultdict[tuple[int, ...], list[tuple[Pixels, int]]] = defaultdict(list)
         for row, one in enumerate(encoded):
             ids_BS[row, : len(one)] = one.input_ids
             types_BS[row, : len(one)] = one.token_types
@@ -213,7 +231,7 @@ class MoonProcessor(ProcessorMixin):
             arrays |= self._pictures(by_size)
         return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
-    def _pictures(self, by_size: dict[tuple[int, ...], list[tuple[NDArray[np.uint8], int]]]) -> dict[str, NDArray[Any]]:
+    def _pictures(self, by_size: dict[tuple[int, ...], list[tuple[Pixels, int]]]) -> dict[str, NDArray[Any]]:
         """The picture tensors of a batch, from pictures with their first token's place, by size."""
         patch = self.image_processor.patch_size
         pixels, grids, places = [], [], []
@@ -250,11 +268,11 @@ class MoonProcessor(ProcessorMixin):
         )
         return width, height
 
-    def _resize(self, picture: AnyPicture, pixels: int) -> NDArray[np.uint8]:
+    def _resize(self, picture: AnyPicture, pixels: int) -> Pixels:
         """The picture within its pixel budget."""
         return render(picture, self.fitted_size(picture.size, pixels), self.resize)
 
-    def _patches(self, pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def _patches(self, pictures: Pixels) -> Pixels:
         """(N, H, W, 3) to (N patches, values): patches in Qwen-VL's order, each row by row."""
         options = self.image_processor
         patch, merge = options.patch_size, options.merge_size
@@ -262,8 +280,13 @@ class MoonProcessor(ProcessorMixin):
         tiles = pictures.reshape(number, height // self._side, merge, patch, width // self._side, merge, patch * 3)
         return tiles.transpose(0, 1, 4, 2, 5, 3, 6).reshape(-1, patch * patch * 3)
 
-    def _picture_ids(self, picture: NDArray[np.uint8]) -> list[int]:
+    @cached_property
+    def _vision_ids(self) -> tuple[int, int, int]:
         start, image, end = self.tokenizer.convert_tokens_to_ids([VISION_START, IMAGE, VISION_END])
+        return start, image, end
+
+    def _picture_ids(self, picture: Pixels) -> list[int]:
+        start, image, end = self._vision_ids
         return [start, *[image] * (picture.shape[0] // self._side * (picture.shape[1] // self._side)), end]
 
     def _text_ids(self, item: Item) -> Iterable[tuple[TokenType, list[int]]]:

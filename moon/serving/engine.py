@@ -28,7 +28,9 @@ from moon.serving.health import Pulse
 from moon.serving.query import Opened, Query, QueryReader, Region
 
 _INLINE_CHARS: Final = 2048
-"""Up to this much text of a request without photos is read on the event loop: it takes less than a thread's switch."""
+_INLINE_BYTES: Final = 2**19
+"""Up to so much text, and so much of photos, of a request is read on the event loop: it takes less than a thread's
+switch."""
 logger = logging.getLogger(__name__)
 
 
@@ -178,11 +180,12 @@ class Engine:
 
     async def _embed_all(self, queries: Sequence[Query]) -> list[Answer | RequestError]:
         started = time.perf_counter()
-        if any(query.image for query in queries) or sum(len(query.text) for query in queries) > _INLINE_CHARS:
+        chars, size = (sum(len(getattr(query, side)) for query in queries) for side in ("text", "image"))
+        if chars <= _INLINE_CHARS and size <= _INLINE_BYTES:
+            opened = self._open(queries)
+        else:
             loop = asyncio.get_running_loop()
             opened = await loop.run_in_executor(self._readers, self._open, queries)
-        else:
-            opened = self._open(queries)
         if len(opened) == 1:
             return [await self._answer(opened[0], started)]
         return await asyncio.gather(*(self._answer(one, started) for one in opened))

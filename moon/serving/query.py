@@ -5,7 +5,6 @@ A photo goes the way of a catalogue picture: decode, core region, crop beside th
 
 from __future__ import annotations
 
-import base64
 import binascii
 import copy
 import hashlib
@@ -13,9 +12,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
+import pybase64
 
 from moon.config import ServingParams
 from moon.model import Item, MoonProcessor, View
@@ -23,7 +20,7 @@ from moon.model.processing import Encoded
 from moon.serving.errors import RequestError
 from moon.vision.boxes import Box
 from moon.vision.decode import ImageError
-from moon.vision.resize import Picture, Size
+from moon.vision.resize import Picture, Pixels, Size
 
 
 @dataclass(frozen=True)
@@ -112,15 +109,14 @@ class QueryReader:
         part = processor.fitted_size(crop, processor.crop_pixels) if processor.crop_pixels else None
         return processor.fitted_size(photo, processor.image_pixels), part
 
-    def encode(self, opened: Opened, pictures: Sequence[NDArray[np.uint8]]) -> Encoded:
+    def encode(self, opened: Opened, pictures: Sequence[Pixels]) -> Encoded:
         """The sequence of a query with a photo.
 
         Args:
             opened: the query.
             pictures: the photo and, where the model reads it, its core crop, at the sizes of `fit`.
         """
-        image, crop = ([Image.fromarray(one) for one in part] for part in (pictures[:1], pictures[1:]))
-        return self._processor().encode(Item(title=opened.text, images=tuple(image), crops=tuple(crop)))
+        return self._processor().encode_rendered(Item(title=opened.text), pictures[:1], pictures[1:])
 
     def _photo_size(self, data: bytes) -> Size:
         if len(data) > self._params.max_image_bytes:
@@ -165,7 +161,7 @@ def image_bytes(value: bytes | str) -> bytes:
         if not comma or not header.lower().endswith(";base64"):
             raise RequestError("image is a data: URL without ';base64,'", code="bad_base64")
     try:
-        data = base64.b64decode("".join(text.split()), validate=True)
+        data = pybase64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError) as error:
         raise RequestError(f"image is not valid base64: {error}", code="bad_base64") from error
     if not data:

@@ -10,10 +10,14 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+from uvicorn.protocols.http import httptools_impl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEADER_BYTES: Final = 65_536
 """Request line and headers together."""
+# uvicorn stops reading a body at every 64 KiB until they are taken, which for a photo costs more than reading it, and
+# holds nothing back, since the routes take whole bodies.
+httptools_impl.HIGH_WATER_LIMIT = 2**20  # type: ignore[attr-defined]  # imported there
 _TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
