@@ -27,18 +27,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from transformers import AutoProcessor, ProcessorMixin
-from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 
 from moon.model.configuration import MoonConfig
 from moon.model.item import VIEWS, Item, TokenType, View
 from moon.model.positions import token_positions
 from moon.model.tokenizer import IMAGE, VISION_END, VISION_START
-from moon.vision.resize import PATHS, AnyPicture, Pixels, Resize, render
+from moon.vision.resize import PATHS, AnyPicture, Pixels, Resize, fitted, render
 
 Picture = TypeVar("Picture")
 CATEGORY_SEPARATOR: Final = " > "
-_MAX_ASPECT: Final = 200
-"""Longer over shorter side that Qwen-VL resizes; a thinner picture is widened to it, or to what the budget holds."""
 
 
 @dataclass(frozen=True)
@@ -111,15 +108,15 @@ class MoonProcessor(ProcessorMixin):
         super().__init__(image_processor, tokenizer, **kwargs)
         for name in _HOW_LOADED:
             getattr(tokenizer, "init_kwargs", {}).pop(name, None)
-        for name, pixels in (("image_pixels", image_pixels), ("crop_pixels", crop_pixels or self._side**2)):
-            if pixels < self._side**2:
+        for name, pixels in (("image_pixels", image_pixels), ("crop_pixels", crop_pixels or self.side**2)):
+            if pixels < self.side**2:
                 raise ValueError(
-                    f"model.{name} must be at least {self._side**2}, one merged patch of {self._side} x {self._side}, "
+                    f"model.{name} must be at least {self.side**2}, one merged patch of {self.side} x {self.side}, "
                     f"got {pixels}"
                 )
 
     @property
-    def _side(self) -> int:
+    def side(self) -> int:
         """Side of a merged patch in pixels."""
         return int(self.image_processor.patch_size * self.image_processor.merge_size)
 
@@ -156,8 +153,8 @@ class MoonProcessor(ProcessorMixin):
 
         Args:
             item: gives the text; its own pictures are ignored.
-            images: its original pictures (H, W, 3), each at the `fitted_size` of ``image_pixels``.
-            crops: its core crops, each at that of ``crop_pixels``.
+            images: its original pictures (H, W, 3), each `fitted` to ``image_pixels``.
+            crops: its core crops, each to ``crop_pixels``.
 
         Raises:
             ValueError: there is neither text nor picture.
@@ -199,8 +196,8 @@ class MoonProcessor(ProcessorMixin):
         """Tokens of each picture, without those around it."""
         for group, _, pixels in self._groups(image_sizes, crop_sizes):
             for size in group:
-                width, height = self.fitted_size(size, pixels)
-                yield width * height // self._side**2
+                width, height = fitted(size, pixels, self.side)
+                yield width * height // self.side**2
 
     def collate(self, encoded: Sequence[Encoded]) -> dict[str, Tensor]:
         """One right-padded batch; the picture tensors are there only when there are pictures."""
@@ -212,7 +209,7 @@ class MoonProcessor(ProcessorMixin):
         for row, one in enumerate(encoded):
             ids_BS[row, : len(one)] = one.input_ids
             types_BS[row, : len(one)] = one.token_types
-            grids = tuple((p.shape[0] // self._side, p.shape[1] // self._side) for p in one.pictures)
+            grids = tuple((p.shape[0] // self.side, p.shape[1] // self.side) for p in one.pictures)
             places_3S, following = token_positions(grids)
             seen = places_3S.shape[1]
             positions_3BS[:, row, :seen] = places_3S
@@ -239,7 +236,7 @@ class MoonProcessor(ProcessorMixin):
             pixels.append(self._patches(np.stack([picture for picture, _ in group])))
             grids += [[1, height // patch, width // patch]] * len(group)
             starts = np.array([start for _, start in group])[:, None]
-            places.append((starts + np.arange(height * width // self._side**2)).ravel())
+            places.append((starts + np.arange(height * width // self.side**2)).ravel())
         return {
             "pixel_values": np.concatenate(pixels),
             "image_grid_thw": np.array(grids),
@@ -255,29 +252,16 @@ class MoonProcessor(ProcessorMixin):
             groups.append((crops[: self.max_images], TokenType.CROP, self.crop_pixels))
         return groups
 
-    def fitted_size(self, size: tuple[int, int], pixels: int) -> tuple[int, int]:
-        """Width and height within a pixel budget, multiples of the merged patch."""
-        width, height = size
-        thinnest = -(-max(size) // min(_MAX_ASPECT, pixels // self._side**2))
-        height, width = smart_resize(
-            max(height, thinnest),
-            max(width, thinnest),
-            factor=self._side,
-            min_pixels=self._side**2,
-            max_pixels=pixels,
-        )
-        return width, height
-
     def _resize(self, picture: AnyPicture, pixels: int) -> Pixels:
         """The picture within its pixel budget."""
-        return render(picture, self.fitted_size(picture.size, pixels), self.resize)
+        return render(picture, fitted(picture.size, pixels, self.side), self.resize)
 
     def _patches(self, pictures: Pixels) -> Pixels:
         """(N, H, W, 3) to (N patches, values): patches in Qwen-VL's order, each row by row."""
         options = self.image_processor
         patch, merge = options.patch_size, options.merge_size
         number, height, width, _ = pictures.shape
-        tiles = pictures.reshape(number, height // self._side, merge, patch, width // self._side, merge, patch * 3)
+        tiles = pictures.reshape(number, height // self.side, merge, patch, width // self.side, merge, patch * 3)
         return tiles.transpose(0, 1, 4, 2, 5, 3, 6).reshape(-1, patch * patch * 3)
 
     @cached_property
@@ -287,7 +271,7 @@ class MoonProcessor(ProcessorMixin):
 
     def _picture_ids(self, picture: Pixels) -> list[int]:
         start, image, end = self._vision_ids
-        return [start, *[image] * (picture.shape[0] // self._side * (picture.shape[1] // self._side)), end]
+        return [start, *[image] * (picture.shape[0] // self.side * (picture.shape[1] // self.side)), end]
 
     def _text_ids(self, item: Item) -> Iterable[tuple[TokenType, list[int]]]:
         """Title, category and attribute tokens; category and attributes keep up to a third of the budget each."""

@@ -18,7 +18,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -28,11 +27,11 @@ import numpy as np
 
 from moon.config import to_json
 from moon.serving import metrics
-from moon.serving.decode_worker import ERROR, Configuration
+from moon.serving.decode_worker import ERROR, HEAD, Configuration
 from moon.serving.errors import RequestError
 from moon.serving.query import Region
 from moon.vision.boxes import Box
-from moon.vision.resize import Pixels, Size
+from moon.vision.resize import Pixels
 
 _START_SECONDS: Final = 120.0
 """Longest that a process may take to start and load its detector."""
@@ -48,13 +47,13 @@ class Decoded:
     region: Region
     image: Pixels
     """(H, W, 3)."""
-    crop: Pixels | None
-    """(H, W, 3) of the core region; None where the model reads none."""
+    crop: Pixels
+    """(H, W, 3) of the core region; (0, 0, 3) where the model reads none."""
 
     @property
     def pictures(self) -> list[Pixels]:
         """What the model reads, in order."""
-        return [self.image] if self.crop is None else [self.image, self.crop]
+        return [self.image, self.crop] if self.crop.size else [self.image]
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,6 @@ class DecodePool:
 
     Args:
         configuration: what the processes need to know.
-        fit: from the sizes of a photo and of its core crop to those that the model wants; None where it wants no crop.
         processes: how many.
         seconds: longest that one picture may take.
     """
@@ -76,12 +74,11 @@ class DecodePool:
     def __init__(
         self,
         configuration: Configuration,
-        fit: Callable[[Size, Size], tuple[Size, Size | None]],
         processes: int,
         seconds: float,
     ) -> None:
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._keepers = [_Keeper(configuration, fit, seconds, self._queue, number) for number in range(processes)]
+        self._keepers = [_Keeper(configuration, seconds, self._queue, number) for number in range(processes)]
 
     @property
     def pids(self) -> list[int]:
@@ -124,12 +121,11 @@ class _Keeper:
     def __init__(
         self,
         configuration: Configuration,
-        fit: Callable[[Size, Size], tuple[Size, Size | None]],
         seconds: float,
         jobs: queue.SimpleQueue[_Job | None],
         number: int,
     ) -> None:
-        self._configuration, self._fit, self._seconds, self._jobs = configuration, fit, seconds, jobs
+        self._configuration, self._seconds, self._jobs = configuration, seconds, jobs
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
         self._failure = ""
@@ -187,13 +183,12 @@ class _Keeper:
             raise RequestError(f"image: no decoder can be started: {self._failure}", code="no_decoder", status=503)
         until = time.monotonic() + self._seconds
         connection.send_bytes(data)
-        found = json.loads(bytes(self._receive(connection, until)))
-        image, crop = self._fit(tuple(found["size"]), tuple(found["crop"]))
-        connection.send_bytes(json.dumps({"image": image, "crop": crop}).encode())
-        pixels = np.frombuffer(self._receive(connection, until), np.uint8)
-        end = 3 * image[0] * image[1]
-        whole, part = _shaped(pixels[:end], image), _shaped(pixels[end:], crop) if crop else None
-        return Decoded(region=_region(found), image=whole, crop=part)
+        answer = self._receive(connection, until)
+        start = HEAD.size + HEAD.unpack_from(answer)[0]
+        found = json.loads(bytes(answer[HEAD.size : start]))
+        end = start + math.prod(found["image"])
+        image, crop = np.frombuffer(answer[start:end], np.uint8), np.frombuffer(answer[end:], np.uint8)
+        return Decoded(region=_region(found), image=image.reshape(found["image"]), crop=crop.reshape(found["crop"]))
 
     def _receive(self, connection: Connection, until: float) -> memoryview:
         """The next frame without its mark."""
@@ -257,7 +252,3 @@ def _region(found: dict[str, Any]) -> Region:
     width, height = found["size"]
     box = Box(*found["box"])
     return Region(box=box, detector=found["detector"], score=found["score"], width=width, height=height)
-
-
-def _shaped(pixels: Pixels, size: Size) -> Pixels:
-    return pixels.reshape(size[1], size[0], 3)

@@ -72,10 +72,8 @@ class Engine:
         self._drift = DriftGauges(centroids or {})
         self._reader = QueryReader(embedder.processor, params, embedder.revision)
         self._readers = ThreadPoolExecutor(1, thread_name_prefix="moon-read")
-        configuration = Configuration(
-            regions=regions, max_pixels=params.max_image_pixels, resize=embedder.processor.resize
-        )
-        self._decoders = DecodePool(configuration, self._reader.fit, params.decode_processes, params.decode_seconds)
+        configuration = Configuration.of(embedder.processor, regions, params.max_image_pixels)
+        self._decoders = DecodePool(configuration, params.decode_processes, params.decode_seconds)
         limits = BatchLimits(
             max_items=params.max_batch_items,
             max_tokens=params.max_batch_tokens,

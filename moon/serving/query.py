@@ -103,18 +103,12 @@ class QueryReader:
             raise RequestError("text holds nothing that the model reads", code="empty") from None
         return Opened(query=query, text=text, photo=b"", key=key, tokens=len(encoded), encoded=encoded)
 
-    def fit(self, photo: Size, crop: Size) -> tuple[Size, Size | None]:
-        """The (width, height) that the model reads of a photo and of its core crop; None where it reads no crop."""
-        processor = self._template
-        part = processor.fitted_size(crop, processor.crop_pixels) if processor.crop_pixels else None
-        return processor.fitted_size(photo, processor.image_pixels), part
-
     def encode(self, opened: Opened, pictures: Sequence[Pixels]) -> Encoded:
         """The sequence of a query with a photo.
 
         Args:
             opened: the query.
-            pictures: the photo and, where the model reads it, its core crop, at the sizes of `fit`.
+            pictures: the photo and, where the model reads it, its core crop, at the sizes that it asks for.
         """
         return self._processor().encode_rendered(Item(title=opened.text), pictures[:1], pictures[1:])
 

@@ -33,10 +33,10 @@ def install(
     app.add_middleware(Failures)  # the outermost
     errors.install(app)
     page_routes.install(app, dataplane, params, engine.revision, live is not None)
+    app.include_router(protocols.v2(dataplane, {"revision": engine.revision, **lineage}))
     app.include_router(embeddings.router(engine, params.model_name))
     app.include_router(search.router(engine, live))
     app.include_router(protocols.v1(dataplane, params.model_name))
-    app.include_router(protocols.v2(dataplane, {"revision": engine.revision, **lineage}))
     app.include_router(protocols.health(dataplane))
     health.install(app, dataplane, engine)
     openapi.install(app, params)

@@ -8,7 +8,7 @@ The body itself is limited in `moon.serving.guards`.
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from typing import Any, Final
 
 from uvicorn.protocols.http import httptools_impl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -41,7 +41,7 @@ class _Limited(HttpToolsProtocol):
     """Bytes of the message that is being received, from the read after the one in which it began."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(_OneWrite(transport))  # type: ignore[arg-type]  # as far as uvicorn asks
         self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -95,3 +95,30 @@ class _Limited(HttpToolsProtocol):
         self._waiting = None
         if self._between_requests and not self.transport.is_closing():
             self.transport.close()
+
+
+class _OneWrite:
+    """A transport that sends what is written in one turn of the event loop in one piece.
+
+    uvicorn writes the headers of an answer and then its body, which wakes the client twice.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport, self._parts = transport, list[bytes]()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        if not self._parts:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._parts.append(data)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._parts:
+            self._transport.write(b"".join(self._parts))
+            self._parts.clear()

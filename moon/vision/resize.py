@@ -28,6 +28,8 @@ Size = tuple[int, int]
 Resize = Literal["fast", "parity"]
 PATHS: Final[tuple[str, ...]] = get_args(Resize)
 
+_MAX_ASPECT: Final = 200
+"""Longer over shorter side that Qwen-VL resizes; a thinner picture is widened to it, or to what the budget holds."""
 _AREA_FROM: Final = 1.25
 """Shrinking by more than this takes means over areas; below it, two samples a side see every pixel all the same."""
 _TURNS: Final = {
@@ -156,6 +158,26 @@ class _Source:
 
     def _named(self, error: ImageError) -> ImageError:
         return ImageError(error.reason, f"{self._name} cannot be decoded: {error}") if self._name else error
+
+
+def fitted(size: Size, pixels: int, side: int) -> Size:
+    """The (width, height) that a model reads of a picture: that of ``smart_resize`` of Qwen-VL's processors.
+
+    Args:
+        size: width and height of the picture.
+        pixels: the most that it may have.
+        side: of a merged patch, in pixels; both sides are multiples of it.
+    """
+    thinnest = -(-max(size) // min(_MAX_ASPECT, pixels // side**2))
+    width, height = (max(one, thinnest) for one in size)
+    columns, rows = round(width / side), round(height / side)
+    if columns * rows * side**2 > pixels:
+        much = math.sqrt(width * height / pixels)
+        columns, rows = (max(math.floor(one / much / side), 1) for one in (width, height))
+    elif not columns * rows:
+        little = math.sqrt(side**2 / (width * height))
+        columns, rows = (math.ceil(one * little / side) for one in (width, height))
+    return columns * side, rows * side
 
 
 def render(picture: AnyPicture, size: Size, path: Resize) -> Pixels:

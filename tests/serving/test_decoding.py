@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,16 +20,14 @@ from moon.items import ItemSource
 from moon.model import Embedder
 from moon.serving import metrics
 from moon.serving.decode_worker import Configuration
-from moon.serving.decoding import DecodePool
+from moon.serving.decoding import Decoded, DecodePool, _Keeper
 from moon.serving.errors import RequestError
 from moon.serving.query import Query, QueryReader
 from tests.serving.running import LIMITS
 
-CONFIGURATION = Configuration(regions=RegionsParams(), max_pixels=1_000_000, resize="parity")
-
-
-def fit(photo: tuple[int, int], crop: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
-    return (photo[0] // 2, photo[1] // 2), crop
+CONFIGURATION = Configuration(
+    regions=RegionsParams(), max_pixels=1_000_000, resize="parity", image_pixels=1200, crop_pixels=1200, side=10
+)
 
 
 def jpeg(width: int = 80, height: int = 60) -> bytes:
@@ -40,7 +39,7 @@ def jpeg(width: int = 80, height: int = 60) -> bytes:
 
 @pytest.fixture
 def pool() -> Iterator[DecodePool]:
-    pool = DecodePool(CONFIGURATION, fit, processes=1, seconds=5.0)
+    pool = DecodePool(CONFIGURATION, processes=1, seconds=5.0)
     pool.wait_ready(60)
     yield pool
     pool.close()
@@ -57,8 +56,8 @@ def test_a_photo_becomes_what_a_picture_of_the_catalogue_becomes(
     source, catalog = ItemSource(tiny_catalog, tiny_regions), Catalog.open(tiny_catalog)
     rows = [row for row in catalog.rows("interactions") if row["query_image_id"]][:5]
     reader = QueryReader(embedder.processor, LIMITS, embedder.revision)
-    configuration = Configuration(regions=RegionsParams(), max_pixels=10**6, resize=embedder.processor.resize)
-    pool = DecodePool(configuration, reader.fit, processes=2, seconds=20.0)
+    configuration = Configuration.of(embedder.processor, RegionsParams(), max_pixels=10**6)
+    pool = DecodePool(configuration, processes=2, seconds=20.0)
     try:
         for row in rows:
             opened = reader.open(Query(row["query_text"] or "", catalog.image_store()[row["query_image_id"]]))
@@ -91,15 +90,16 @@ def test_a_killed_process_is_replaced_and_its_picture_tried_again(pool: DecodePo
     assert pool.pids and pool.pids != [pid]
 
 
-def test_a_picture_that_kills_its_process_twice_fails_alone() -> None:
-    """Killed by ``fit``, which is asked while the process holds the picture."""
+def test_a_picture_that_kills_its_process_twice_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    ask = _Keeper._ask
 
-    def deadly(photo: tuple[int, int], crop: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
-        if photo == (13, 13):
-            os.kill(pool.pids[0], signal.SIGKILL)
-        return fit(photo, crop)
+    def deadly(keeper: _Keeper, data: bytes) -> Decoded:
+        if data == jpeg(13, 13):
+            psutil.Process(keeper.pid).kill()
+        return ask(keeper, data)
 
-    pool = DecodePool(CONFIGURATION, deadly, processes=1, seconds=20.0)
+    monkeypatch.setattr(_Keeper, "_ask", deadly)
+    pool = DecodePool(CONFIGURATION, processes=1, seconds=20.0)
     try:
         before = restarts()
         bad, good = pool.submit(jpeg(13, 13)), pool.submit(jpeg())
@@ -112,7 +112,7 @@ def test_a_picture_that_kills_its_process_twice_fails_alone() -> None:
 
 
 def test_a_process_that_hangs_is_replaced_and_its_picture_refused() -> None:
-    pool = DecodePool(CONFIGURATION, fit, processes=1, seconds=0.5)
+    pool = DecodePool(CONFIGURATION, processes=1, seconds=0.5)
     try:
         pool.wait_ready(60)
         os.kill(pool.pids[0], signal.SIGSTOP)
@@ -132,7 +132,7 @@ def test_a_process_that_hangs_is_replaced_and_its_picture_refused() -> None:
 
 
 def test_a_process_that_takes_no_more_bytes_does_not_hold_its_thread() -> None:
-    pool = DecodePool(CONFIGURATION, fit, processes=1, seconds=1.0)
+    pool = DecodePool(CONFIGURATION, processes=1, seconds=1.0)
     try:
         pool.wait_ready(60)
         os.kill(pool.pids[0], signal.SIGSTOP)
@@ -152,8 +152,8 @@ def test_a_cancelled_picture_is_not_decoded(pool: DecodePool) -> None:
 
 def test_a_detector_that_cannot_be_loaded_stops_the_start() -> None:
     regions = RegionsParams(detector="learned", weights="/nowhere/weights.npz")
-    configuration = Configuration(regions=regions, max_pixels=10**6, resize="parity")
-    pool = DecodePool(configuration, fit, processes=1, seconds=1.0)
+    configuration = replace(CONFIGURATION, regions=regions)
+    pool = DecodePool(configuration, processes=1, seconds=1.0)
     try:
         with pytest.raises(RuntimeError, match="decoding process does not start: .*nowhere"):
             pool.wait_ready(60)
@@ -162,7 +162,7 @@ def test_a_detector_that_cannot_be_loaded_stops_the_start() -> None:
 
 
 def test_closing_leaves_no_process() -> None:
-    pool = DecodePool(CONFIGURATION, fit, processes=2, seconds=5.0)
+    pool = DecodePool(CONFIGURATION, processes=2, seconds=5.0)
     pool.wait_ready(60)
     pids = pool.pids
     assert len(pids) == 2

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from moon.config import ServingParams
 from moon.model import Item, MoonProcessor
 from moon.serving.errors import RequestError
 from moon.serving.query import Query, QueryReader
+from moon.vision.resize import fitted
 from tests.serving.test_decoding import jpeg
 
 SIZES = st.tuples(st.integers(2, 4000), st.integers(2, 4000))
@@ -28,16 +30,19 @@ def reader(processor: MoonProcessor) -> QueryReader:
 
 
 @given(SIZES, SIZES)
-def test_a_picture_of_the_fitted_size_enters_as_it_is(
-    reader: QueryReader, photo: tuple[int, int], crop: tuple[int, int]
+def test_pictures_enter_as_they_were_rendered(
+    reader: QueryReader, processor: MoonProcessor, photo: tuple[int, int], crop: tuple[int, int]
 ) -> None:
-    image, part = reader.fit(photo, crop)
-    assert part is not None
-    assert reader.fit(image, part) == (image, part)
-    opened = reader.open(Query("a", jpeg(8, 8)))
-    pictures = [np.random.default_rng(0).integers(0, 255, (*size[::-1], 3), np.uint8) for size in (image, part)]
-    for shown, given_ in zip(reader.encode(opened, pictures).pictures, pictures, strict=True):
+    sizes = fitted(photo, processor.image_pixels, processor.side), fitted(crop, processor.crop_pixels, processor.side)
+    pictures = [np.random.default_rng(0).integers(0, 255, (*size[::-1], 3), np.uint8) for size in sizes]
+    encoded = reader.encode(reader.open(Query("a", jpeg(8, 8))), pictures)
+    offline = processor.encode(
+        Item(title="a", images=(Image.fromarray(pictures[0]),), crops=(Image.fromarray(pictures[1]),))
+    )
+    assert (encoded.input_ids, encoded.token_types) == (offline.input_ids, offline.token_types)
+    for shown, given_, same in zip(encoded.pictures, pictures, offline.pictures, strict=True):
         np.testing.assert_array_equal(shown, given_)
+        np.testing.assert_array_equal(shown, same)
 
 
 @given(st.text(min_size=1, max_size=100))

@@ -5,10 +5,12 @@ from typing import get_args
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from PIL import Image
 
 from moon.vision.decode import ImageError, decode, probe
-from moon.vision.resize import Picture, Resize, render
+from moon.vision.resize import Picture, Resize, Size, fitted, render
 from tests.vision.test_decode import encode, png_header
 
 PATHS: tuple[Resize, ...] = get_args(Resize)
@@ -166,3 +168,17 @@ def test_threads_make_what_one_makes() -> None:
     serial = [one(job) for job in jobs]
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(one, jobs * 3)) == serial * 3
+
+
+@given(st.tuples(*[st.integers(1, 20_000)] * 2), st.integers(1, 40), st.sampled_from((8, 28, 32)))
+@example((13, 15), 4, 28)
+@example((20_000, 100), 9, 28)
+def test_pictures_are_fitted_as_qwen_vl_does(size: Size, patches: int, side: int) -> None:
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
+
+    pixels = patches * side**2
+    width, height = fitted(size, pixels, side)
+    assert width % side == height % side == 0 < width * height <= pixels
+    assert fitted((width, height), pixels, side) == (width, height)
+    if max(size) <= min(size) * min(200, patches):
+        assert (height, width) == smart_resize(*size[::-1], factor=side, min_pixels=side**2, max_pixels=pixels)
