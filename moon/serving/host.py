@@ -18,7 +18,7 @@ from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 from timing_asgi import TimingMiddleware  # type: ignore[import-untyped]
 
 from moon.config import ServingParams
-from moon.serving import metrics, slow_clients
+from moon.serving import metrics, http_protocol
 from moon.serving.errors import (
     MAX_GRPC_MESSAGE,
     Forbidden,
@@ -140,7 +140,7 @@ class Server(ModelServer):
             enable_latency_logging=False,
             grace_period=params.grace_seconds,
         )
-        self._protocol = slow_clients.protocol(params.header_seconds, params.max_body_bytes)
+        self._protocol = http_protocol.protocol(params.header_seconds, params.max_body_bytes)
         self.dataplane = Plane(model_registry=self.registered_models)
         self.model_repository_extension = Locked(model_registry=self.registered_models)
 

@@ -1,6 +1,6 @@
-"""The HTTP protocol with limits on what comes before and around a body.
+"""uvicorn's HTTP protocol with limits on what comes before and around a body, and fewer system calls.
 
-uvicorn waits forever for the end of a request's headers, so that a few thousand connections that send one byte a minute
+It waits forever for the end of a request's headers, so that a few thousand connections that send one byte a minute
 take all of a server's file descriptors (slow loris, CWE-400), and it keeps headers and trailers of any size in memory.
 The body itself is limited in `moon.serving.guards`.
 """
