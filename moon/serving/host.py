@@ -18,7 +18,7 @@ from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 from timing_asgi import TimingMiddleware  # type: ignore[import-untyped]
 
 from moon.config import ServingParams
-from moon.serving import metrics, http_protocol
+from moon.serving import http_protocol, metrics
 from moon.serving.errors import (
     MAX_GRPC_MESSAGE,
     Forbidden,
