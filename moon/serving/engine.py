@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import logging
 import math
@@ -25,11 +26,11 @@ from moon.serving.decoding import Decoded, DecodePool
 from moon.serving.drift_gauges import DriftGauges
 from moon.serving.errors import DeadlinePassed, Draining, Overloaded, RequestError, every_item_failed
 from moon.serving.health import Pulse
-from moon.serving.query import Opened, Query, QueryReader, Region
+from moon.serving.query import Opened, Query, QueryReader, Region, TakesLong
 
 _INLINE_CHARS: Final = 2048
 _INLINE_BYTES: Final = 2**19
-"""Up to so much text, and so much of photos, of a request is read on the event loop: it takes less than a thread's
+"""Up to so much text, and so much of JPEG photos, of a request is read on the event loop: it takes less than a thread's
 switch."""
 logger = logging.getLogger(__name__)
 
@@ -178,21 +179,24 @@ class Engine:
 
     async def _embed_all(self, queries: Sequence[Query]) -> list[Answer | RequestError]:
         started = time.perf_counter()
-        chars, size = (sum(len(getattr(query, side)) for query in queries) for side in ("text", "image"))
-        if chars <= _INLINE_CHARS and size <= _INLINE_BYTES:
-            opened = self._open(queries)
-        else:
-            loop = asyncio.get_running_loop()
-            opened = await loop.run_in_executor(self._readers, self._open, queries)
+        opened = await self._opened(queries)
         if len(opened) == 1:
             return [await self._answer(opened[0], started)]
         return await asyncio.gather(*(self._answer(one, started) for one in opened))
 
-    def _open(self, queries: Sequence[Query]) -> list[Opened | RequestError]:
+    async def _opened(self, queries: Sequence[Query]) -> list[Opened | RequestError]:
+        """The queries read: at once where that is quick, else on the thread for it."""
+        chars, size = sum(len(query.text) for query in queries), sum(len(query.image) for query in queries)
+        if chars <= _INLINE_CHARS and size <= _INLINE_BYTES:
+            with contextlib.suppress(TakesLong):
+                return self._open(queries, quick=True)
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self._open, queries)
+
+    def _open(self, queries: Sequence[Query], quick: bool = False) -> list[Opened | RequestError]:
         opened: list[Opened | RequestError] = []
         for query in queries:
             try:
-                opened.append(self._reader.open(query))
+                opened.append(self._reader.open(query, quick))
             except RequestError as error:
                 opened.append(error)
         return opened

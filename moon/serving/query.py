@@ -8,6 +8,7 @@ from __future__ import annotations
 import binascii
 import copy
 import hashlib
+import math
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from moon.model.processing import Encoded
 from moon.serving.errors import RequestError
 from moon.vision.boxes import Box
 from moon.vision.decode import ImageError
-from moon.vision.resize import Picture, Pixels, Size
+from moon.vision.resize import Picture, Pixels, Size, jpeg_size
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,10 @@ class Opened:
     """The sequence, where there is no photo to wait for."""
 
 
+class TakesLong(Exception):
+    """A header that has to be read by Pillow, which a picture made for it can keep busy for a third of a second."""
+
+
 class QueryReader:
     """Turns queries into sequences; may be called from several threads.
 
@@ -79,11 +84,16 @@ class QueryReader:
         self._template, self._params, self._revision = processor, params, revision
         self._local = threading.local()
 
-    def open(self, query: Query) -> Opened:
+    def open(self, query: Query, quick: bool = False) -> Opened:
         """Checks one query against the limits.
+
+        Args:
+            query: what was asked.
+            quick: not to take longer than its length asks for.
 
         Raises:
             RequestError: it is empty, over a limit, or holds no readable picture; the message does not name the row.
+            TakesLong: it cannot be quick.
         """
         text: str | None = query.text if query.text.strip() else None
         if text is None and not query.image:
@@ -94,7 +104,7 @@ class QueryReader:
         photo = image_bytes(query.image) if query.image else b""
         key = content_key(self._revision, text or "", photo)
         if query.image:
-            sizes = [self._photo_size(photo)]
+            sizes = [self._photo_size(photo, quick)]
             tokens = self._processor().length(Item(title=text), sizes, sizes)
             return Opened(query=query, text=text, photo=photo, key=key, tokens=tokens, encoded=None)
         try:
@@ -112,10 +122,15 @@ class QueryReader:
         """
         return self._processor().encode_rendered(Item(title=opened.text), pictures[:1], pictures[1:])
 
-    def _photo_size(self, data: bytes) -> Size:
+    def _photo_size(self, data: bytes, quick: bool) -> Size:
         if len(data) > self._params.max_image_bytes:
             reason = f"image has {len(data)} bytes, the limit is {self._params.max_image_bytes}"
             raise RequestError(reason, code="too_many_bytes")
+        size = jpeg_size(data)
+        if size and math.prod(size) <= self._params.max_image_pixels:
+            return size
+        if quick:
+            raise TakesLong
         try:
             return Picture(data, max_pixels=self._params.max_image_pixels).size
         except ImageError as error:

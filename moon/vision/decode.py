@@ -16,7 +16,7 @@ Reason = Literal["empty", "not_an_image", "truncated", "too_many_pixels", "too_s
 REASONS: Final[tuple[str, ...]] = get_args(Reason)
 
 MAX_PIXELS: Final = 40_000_000
-_MIN_SIDE: Final = 2
+MIN_SIDE: Final = 2
 # Photo formats only: Pillow's others include interpreters (EPS) and decoders that few people test.
 _FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 _ORIENTATION_TAG: Final = 0x0112
@@ -135,8 +135,8 @@ def _check_size(image: Image.Image, max_pixels: int) -> None:
     width, height = image.size
     if width * height > max_pixels:
         raise ImageError("too_many_pixels", f"{width} x {height} pixels, the limit is {max_pixels} pixels")
-    if min(width, height) < _MIN_SIDE:
-        raise ImageError("too_small", f"{width} x {height} pixels, the smallest side allowed is {_MIN_SIDE}")
+    if min(width, height) < MIN_SIDE:
+        raise ImageError("too_small", f"{width} x {height} pixels, the smallest side allowed is {MIN_SIDE}")
 
 
 def orientation(image: Image.Image) -> int:

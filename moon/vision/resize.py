@@ -21,7 +21,17 @@ import simplejpeg  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from PIL import Image
 
-from moon.vision.decode import MAX_PIXELS, SIDEWAYS, UPRIGHT, ImageError, decode, orientation, read_header, to_rgb
+from moon.vision.decode import (
+    MAX_PIXELS,
+    MIN_SIDE,
+    SIDEWAYS,
+    UPRIGHT,
+    ImageError,
+    decode,
+    orientation,
+    read_header,
+    to_rgb,
+)
 
 Pixels = NDArray[np.uint8]
 Size = tuple[int, int]
@@ -212,6 +222,21 @@ def shrink(pixels: Pixels, size: Size) -> Pixels:
 
 def _resized(pixels: Pixels, size: Size, how: int) -> Pixels:
     return np.asarray(cv2.resize(np.ascontiguousarray(pixels), size, interpolation=how), np.uint8)
+
+
+def jpeg_size(data: bytes) -> Size | None:
+    """Width and height of a JPEG, as it is stored: not turned upright.
+
+    Takes ten microseconds, and ten milliseconds on half a megabyte of nothing but headers.
+
+    Returns:
+        None for anything that libjpeg-turbo does not take for a JPEG of the sides allowed.
+    """
+    try:
+        height, width, *_ = simplejpeg.decode_jpeg_header(data)
+    except ValueError:
+        return None
+    return (width, height) if min(width, height) >= MIN_SIDE else None
 
 
 def _from_jpeg(data: bytes, least: Size) -> Pixels | None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,8 @@ from PIL import Image
 from moon.config import ServingParams
 from moon.model import Item, MoonProcessor
 from moon.serving.errors import RequestError
-from moon.serving.query import Query, QueryReader
-from moon.vision.resize import fitted
+from moon.serving.query import Query, QueryReader, TakesLong
+from moon.vision.resize import Picture, fitted, jpeg_size
 from tests.serving.test_decoding import jpeg
 
 SIZES = st.tuples(st.integers(2, 4000), st.integers(2, 4000))
@@ -82,3 +83,20 @@ def test_what_is_over_a_limit_is_refused_before_it_is_decoded(reader: QueryReade
     with pytest.raises(RequestError) as refused:
         reader.open(query)
     assert refused.value.code == code
+
+
+def test_only_a_jpeg_that_libjpeg_reads_is_opened_quickly(reader: QueryReader) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (40, 30)).save(buffer, "PNG")
+    for slow in (buffer.getvalue(), b"\xff\xd8\xff junk", jpeg(1, 9)):
+        with pytest.raises(TakesLong):
+            reader.open(Query("a", slow), quick=True)
+    assert reader.open(Query("a", buffer.getvalue())).tokens == reader.open(Query("a", jpeg(40, 30)), quick=True).tokens
+
+
+def test_a_header_made_to_keep_pillow_busy_is_read_in_time(reader: QueryReader) -> None:
+    """By libjpeg-turbo, whose size of it is that of Pillow."""
+    whole = jpeg(40, 30)
+    hostile = whole[:2] + b"\xff\xfe\x00\x02" * 10_000 + whole[2:]
+    assert reader.open(Query("a", hostile), quick=True).tokens == reader.open(Query("a", whole)).tokens
+    assert jpeg_size(hostile) == Picture(hostile).size == (40, 30)
