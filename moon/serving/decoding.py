@@ -7,29 +7,20 @@ more; one that does not finish in time is replaced too, and the picture is refus
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
-import math
-import os
 import queue
-import socket
-import struct
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import Future
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from typing import Any, Final
-
-import numpy as np
 
 from moon.config import to_json
 from moon.serving import metrics
-from moon.serving.decode_worker import ERROR, HEAD, Configuration
+from moon.serving.decode_worker import Configuration
 from moon.serving.errors import RequestError
 from moon.serving.query import Region
+from moon.serving.worker import Refused, Worker, pixels
 from moon.vision.boxes import Box
 from moon.vision.resize import Pixels
 
@@ -126,8 +117,7 @@ class _Keeper:
         number: int,
     ) -> None:
         self._configuration, self._seconds, self._jobs = configuration, seconds, jobs
-        self._process: subprocess.Popen[bytes] | None = None
-        self._connection: Connection | None = None
+        self._worker: Worker | None = None
         self._failure = ""
         self._settled, self._closed = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._work, name=f"moon-decode-{number}", daemon=True)
@@ -136,7 +126,7 @@ class _Keeper:
     @property
     def pid(self) -> int:
         """Of the process; 0 while there is none."""
-        return self._process.pid if self._process and self._process.poll() is None else 0
+        return self._worker.pid if self._worker else 0
 
     def wait_ready(self, seconds: float) -> None:
         if not self._settled.wait(max(seconds, 0.0)):
@@ -166,7 +156,7 @@ class _Keeper:
         """One picture; tried a second time where the process ends over it."""
         for _ in range(2):
             try:
-                if self._connection is None:
+                if self._worker is None:
                     self._start()
                 return self._ask(data)
             except (TimeoutError, BlockingIOError):  # the latter from the socket's own time limits
@@ -178,55 +168,30 @@ class _Keeper:
         raise RequestError("image: its decoder ended twice over it", code="decode_failed")
 
     def _ask(self, data: bytes) -> Decoded:
-        connection = self._connection
-        if connection is None:
+        if self._worker is None:
             raise RequestError(f"image: no decoder can be started: {self._failure}", code="no_decoder", status=503)
         until = time.monotonic() + self._seconds
-        connection.send_bytes(data)
-        answer = self._receive(connection, until)
-        start = HEAD.size + HEAD.unpack_from(answer)[0]
-        found = json.loads(bytes(answer[HEAD.size : start]))
-        end = start + math.prod(found["image"])
-        image, crop = np.frombuffer(answer[start:end], np.uint8), np.frombuffer(answer[end:], np.uint8)
-        return Decoded(region=_region(found), image=image.reshape(found["image"]), crop=crop.reshape(found["crop"]))
-
-    def _receive(self, connection: Connection, until: float) -> memoryview:
-        """The next frame without its mark."""
-        if not connection.poll(max(until - time.monotonic(), 0.0)):
-            raise TimeoutError
-        frame = connection.recv_bytes()
-        if frame[:1] == ERROR:
-            said = json.loads(frame[1:])
-            raise RequestError(f"image: {said['message']}", code=said["error"])
-        return memoryview(frame)[1:]
+        self._worker.send(data)
+        try:
+            found, arrays = self._worker.receive(until - time.monotonic())
+        except Refused as refused:
+            raise RequestError(f"image: {refused.message}", code=refused.code) from None
+        image, crop = pixels(arrays, found["shapes"])
+        return Decoded(region=_region(found), image=image, crop=crop)
 
     def _start(self) -> None:
         """Starts the process; where it cannot, says why in ``_failure``."""
-        ours, theirs = socket.socketpair()
-        for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):  # a frame that is never taken, or never completed
-            ours.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", math.ceil(self._seconds), 0))
-        command = [sys.executable, "-P", "-m", "moon.serving.decode_worker", str(theirs.fileno())]
-        places = os.pathsep.join(place for place in sys.path if place)
-        # One thread each: there are as many processes as pictures are to be decoded at once.
-        environment = {**os.environ, "PYTHONPATH": places, "OMP_NUM_THREADS": "1"}
-        with theirs:
-            self._process = subprocess.Popen(
-                [*command, to_json(self._configuration)],
-                pass_fds=[theirs.fileno()],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-            )
-        connection = Connection(ours.detach())
+        worker = Worker("moon.serving.decode_worker", self._seconds)
         try:
-            self._receive(connection, time.monotonic() + _START_SECONDS)
-        except (RequestError, TimeoutError, EOFError, OSError) as error:
-            self._failure = getattr(error, "reason", "") or f"it ended or did not answer ({type(error).__name__})"
+            worker.send(to_json(self._configuration).encode())
+            worker.receive(_START_SECONDS)
+        except (Refused, TimeoutError, EOFError, OSError) as error:
+            self._failure = getattr(error, "message", "") or f"it ended or did not answer ({type(error).__name__})"
             logger.error("a decoding process does not start: %s", self._failure)
-            connection.close()
-            self._kill()
+            worker.stop()
             self._closed.wait(_PAUSE_SECONDS)
         else:
-            self._failure, self._connection = "", connection
+            self._failure, self._worker = "", worker
         self._settled.set()
 
     def _restart(self, reason: str) -> None:
@@ -237,15 +202,9 @@ class _Keeper:
             self._start()
 
     def _stop(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-        self._kill()
-
-    def _kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+        if self._worker is not None:
+            self._worker.stop()
+            self._worker = None
 
 
 def _region(found: dict[str, Any]) -> Region:

@@ -11,13 +11,14 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 from PIL import Image
 
 from moon.config import RegionsParams, ServingParams
-from moon.model import Embedder
+from moon.model import MoonProcessor
+from moon.model.processing import Encoded
 from moon.serving import deadline, metrics, tracing
 from moon.serving.batcher import Batcher, BatchLimits, Vectors
 from moon.serving.cache import Answer, AnswerCache
@@ -49,11 +50,25 @@ class Embedded:
     """Why each item failed; None where it did not."""
 
 
+class Model(Protocol):
+    """What an engine computes with: an `moon.model.Embedder`, or a `moon.serving.model_process.ModelProcess`."""
+
+    processor: MoonProcessor
+    revision: str
+
+    @property
+    def dim(self) -> int:
+        """Dimensions of a vector."""
+
+    def embed_encoded(self, encoded: Sequence[Encoded]) -> Vectors:
+        """(N, D) unit vectors of a batch."""
+
+
 class Engine:
     """The model and everything that guards it. One engine serves all protocols, from one event loop at a time.
 
     Args:
-        embedder: the model; from here on only the engine's thread calls it.
+        model: what computes; from here on only the engine's thread calls it.
         params: limits and batching.
         regions: the detector's parameters, the same as for the catalogue.
         centroids: view -> mean vector of a reference that drift is measured against.
@@ -61,19 +76,19 @@ class Engine:
 
     def __init__(
         self,
-        embedder: Embedder,
+        model: Model,
         params: ServingParams,
         regions: RegionsParams,
         centroids: Mapping[str, Sequence[float]] | None = None,
     ) -> None:
-        self.params, self.dim, self.revision = params, embedder.dim, embedder.revision
+        self.params, self.dim, self.revision = params, model.dim, model.revision
         self._pending, self._draining, self._warm = 0, False, False
         self._coming: dict[int, int] = {}
         self._cache = AnswerCache(params.cache_mb * 2**20)
         self._drift = DriftGauges(centroids or {})
-        self._reader = QueryReader(embedder.processor, params, embedder.revision)
+        self._reader = QueryReader(model.processor, params, model.revision)
         self._readers = ThreadPoolExecutor(1, thread_name_prefix="moon-read")
-        configuration = Configuration.of(embedder.processor, regions, params.max_image_pixels)
+        configuration = Configuration.of(model.processor, regions, params.max_image_pixels)
         self._decoders = DecodePool(configuration, params.decode_processes, params.decode_seconds)
         limits = BatchLimits(
             max_items=params.max_batch_items,
@@ -81,7 +96,7 @@ class Engine:
             max_padding=params.max_padding,
             delay=params.batch_delay_ms / 1000,
         )
-        self._batcher = Batcher(embedder.embed_encoded, limits, lambda: tuple(self._coming.values()))
+        self._batcher = Batcher(model.embed_encoded, limits, lambda: tuple(self._coming.values()))
         tiny = self._reader.open(Query("a")).encoded
         assert tiny is not None, "a text is encoded at once"
         self._tiny = tiny

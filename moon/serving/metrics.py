@@ -31,6 +31,7 @@ CACHE_HITS = Counter("moon_cache_hits", "Items answered from the cache")
 CACHE_MISSES = Counter("moon_cache_misses", "Items looked up in the cache and not found")
 CACHE_BYTES = Gauge("moon_cache_bytes", "Memory of the cached answers")
 DECODE_RESTARTS = Counter("moon_decode_restarts", "Decoding processes replaced because they ended or hung")
+MODEL_RESTARTS = Counter("moon_model_restarts", "Model processes replaced because they ended")
 
 EMBEDDING_NORM = Histogram(
     "moon_embedding_norm",

@@ -18,27 +18,34 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import kserve
-import torch
 import transformers
 from fastapi.exceptions import FastAPIDeprecationWarning
 from kserve import model_server
 
 from moon.config import ServingParams, from_json
-from moon.model import Embedder
-from moon.serving import artefact, lineage, precision, routes, tracing
+from moon.serving import artefact, lineage, routes, tracing
 from moon.serving.artefact import Settings
 from moon.serving.engine import Engine
 from moon.serving.host import Server
 from moon.serving.hot_swap import LiveSearch, located
+from moon.serving.model_process import ModelProcess
 from moon.serving.predictor import MoonPredictor
 from moon.serving.remote_images import engine_kind
 from moon.serving.search_predictor import SearchPredictor
+from moon.serving.worker import Worker
 
 logger = logging.getLogger("moon.serving")
 
 
-def main() -> int:
-    """Serves until SIGTERM; returns the exit code."""
+def main(model: Worker | None = None) -> int:
+    """Serves until SIGTERM.
+
+    Args:
+        model: the process for the model, where one has been started already.
+
+    Returns:
+        The exit code.
+    """
     arguments = _arguments()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for noisy in ("kserve", "kserve.trace", "uvicorn", "uvicorn.error", "uvicorn.access", "httpx"):
@@ -47,7 +54,7 @@ def main() -> int:
     transformers.utils.logging.disable_progress_bar()
     with contextlib.ExitStack() as open_things:
         try:
-            loaded = _load(arguments, open_things)
+            loaded = _load(arguments, open_things, model)
         except (ValueError, OSError, RuntimeError) as error:
             logger.error("cannot start: %s", error)
             return 1
@@ -66,7 +73,7 @@ class _Loaded:
     lineage: Mapping[str, str]
 
 
-def _load(arguments: argparse.Namespace, open_things: contextlib.ExitStack) -> _Loaded:
+def _load(arguments: argparse.Namespace, open_things: contextlib.ExitStack, worker: Worker | None) -> _Loaded:
     """Loads the model and the products, warms up, and notes what is to be closed at the end.
 
     Raises:
@@ -74,17 +81,16 @@ def _load(arguments: argparse.Namespace, open_things: contextlib.ExitStack) -> _
     """
     if tracing.setup():
         open_things.callback(tracing.shutdown)
-    model = Path(arguments.model_dir)
+    model_dir = Path(arguments.model_dir)
     folder = Path(arguments.artefact_dir) if arguments.artefact_dir else None
     serving = from_json(ServingParams, arguments.serving_params)
     settings = artefact.read_settings(located(folder)) if folder else Settings(serving=serving)
     params = settings.serving
-    torch.set_num_threads(params.threads)
-    facts = lineage.read(model)
-    embedder = Embedder.load(model)
-    precision.apply(embedder, params.precision)
-    live = LiveSearch(folder, embedder.revision, embedder.dim, params.index_poll_seconds) if folder else None
-    engine = engine_kind(params)(embedder, params, settings.regions, settings.centroids)
+    facts = lineage.read(model_dir)
+    model = ModelProcess(model_dir, params.precision, params.threads, worker)
+    open_things.callback(model.close)
+    live = LiveSearch(folder, model.revision, model.dim, params.index_poll_seconds) if folder else None
+    engine = engine_kind(params)(model, params, settings.regions, settings.centroids)
     open_things.callback(engine.close)
     models: list[kserve.Model] = [MoonPredictor(params.model_name, engine)]
     if live:
@@ -120,8 +126,8 @@ def _steady() -> None:
     """Keeps the interpreter from stopping all requests at once.
 
     A full garbage collection over the imported libraries takes a third of a second; what is there now stays until the
-    end and is left out of it. And the model's thread, which asks for the interpreter's lock after each operation, gets
-    it from a busy event loop after a tenth of the usual 5 ms.
+    end and is left out of it. And the threads that talk to the processes of model and decoders get the interpreter's
+    lock from a busy event loop after a tenth of the usual 5 ms.
     """
     gc.collect()
     gc.freeze()

@@ -87,24 +87,24 @@ def test_sigterm_under_load_loses_no_accepted_request(running: Running) -> None:
     assert [ready for ready, _ in seen] == sorted(ready for ready, _ in seen), "readiness does not come back"
 
 
-def test_killed_decoders_lose_no_photo_and_end_with_a_killed_server(running: Running) -> None:
+def test_killed_processes_lose_no_photo_and_end_with_a_killed_server(running: Running) -> None:
     process = psutil.Process(running.process.pid)
-    decoders = process.children()
-    assert len(decoders) == 2
+    workers = process.children()
+    assert sorted(one.cmdline()[3].rpartition(".")[2] for one in workers) == [*2 * ["decode_worker"], "model_worker"]
     photos = [b64(jpeg(100 + number, 80)) for number in range(24)]
     with running.client() as http, ThreadPoolExecutor(6) as pool:
         answers = [pool.submit(http.post, EMBED, json={"input": {"image": photo}}) for photo in photos]
-        for decoder in decoders:
-            os.kill(decoder.pid, signal.SIGKILL)
+        for worker in workers:
+            os.kill(worker.pid, signal.SIGKILL)
         assert {answer.result().status_code for answer in answers} == {200}
         lines = http.get("/metrics").text.splitlines()
-        assert "moon_decode_restarts_total 2.0" in lines
+        assert {"moon_decode_restarts_total 2.0", "moon_model_restarts_total 1.0"} <= set(lines)
         assert http.get("/v2/health/live").status_code == 200
-    decoders = process.children()
-    assert len(decoders) == 2
+    workers = process.children()
+    assert len(workers) == 3
     running.process.kill()
     running.process.wait()
-    _, alive = psutil.wait_procs(decoders, timeout=20)
+    _, alive = psutil.wait_procs(workers, timeout=20)
     assert not alive
 
 

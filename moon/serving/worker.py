@@ -1,0 +1,161 @@
+"""Processes that work for the server, and the frames that they exchange with it over a socket.
+
+A frame holds JSON and raw arrays, so that nothing one side says is unpickled by the other:
+
+    "=", bytes of the JSON, JSON, the arrays one after another
+    "!", JSON of a `Refused`
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from multiprocessing.connection import Connection
+from typing import Any, Final
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+_FINE, _ERROR = b"=", b"!"
+_HEAD: Final = struct.Struct("<cI")
+_MAX_MESSAGE: Final = 500
+"""Characters of an error that are passed on."""
+
+
+class Refused(Exception):
+    """What a process says instead of an answer.
+
+    Args:
+        code: short fixed name.
+        message: why.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code, self.message = code, message
+
+
+def pack(head: Mapping[str, Any], arrays: Iterable[NDArray[Any]] = ()) -> bytes:
+    """A frame of ``head``, which says what the arrays are, and of their bytes."""
+    said = orjson.dumps(head)
+    return b"".join([_HEAD.pack(_FINE, len(said)), said, *(array.tobytes() for array in arrays)])
+
+
+def refusal(code: str, message: str) -> bytes:
+    """The frame of a `Refused`."""
+    return _ERROR + orjson.dumps({"code": code, "message": message[:_MAX_MESSAGE]})
+
+
+def unpack(frame: bytes) -> tuple[dict[str, Any], memoryview]:
+    """What was packed: the head, and the bytes of the arrays.
+
+    Raises:
+        Refused: it is a refusal.
+    """
+    if frame[:1] == _ERROR:
+        raise Refused(**orjson.loads(frame[1:]))
+    start = _HEAD.size + _HEAD.unpack_from(frame)[1]
+    return orjson.loads(frame[_HEAD.size : start]), memoryview(frame)[start:]
+
+
+def pixels(data: memoryview, shapes: Sequence[Sequence[int]]) -> list[NDArray[np.uint8]]:
+    """Pictures of these shapes that lie one after another."""
+    ends = np.cumsum([0, *(math.prod(shape) for shape in shapes)]).tolist()
+    return [
+        np.frombuffer(data[start:end], np.uint8).reshape(shape)
+        for start, end, shape in zip(ends, ends[1:], shapes, strict=False)
+    ]
+
+
+class Worker:
+    """A process of our own code at the other end of a socket; it ends when the server does, however that ends.
+
+    It starts with one CPU thread. The first frame that it is sent says what to load; its first is a hello.
+
+    Args:
+        module: what it runs; it calls `serve`.
+        seconds: longest that a part of a frame may take to pass; 0 sets no limit.
+    """
+
+    def __init__(self, module: str, seconds: float = 0.0) -> None:
+        ours, theirs = socket.socketpair()
+        for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):  # a frame that is never taken, or never completed
+            ours.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", math.ceil(seconds), 0))
+        places = os.pathsep.join(place for place in sys.path if place)
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", module, str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                env={**os.environ, "PYTHONPATH": places, "OMP_NUM_THREADS": "1"},
+                stdin=subprocess.DEVNULL,
+            )
+        self._connection = Connection(ours.detach())
+
+    @property
+    def pid(self) -> int:
+        """Of the process; 0 where it has ended."""
+        return self._process.pid if self._process.poll() is None else 0
+
+    def send(self, frame: bytes) -> None:
+        """Sends a frame.
+
+        Raises:
+            OSError: the process has ended, or takes no more bytes within the time limit.
+        """
+        self._connection.send_bytes(frame)
+
+    def receive(self, seconds: float | None = None) -> tuple[dict[str, Any], memoryview]:
+        """The next frame, unpacked.
+
+        Args:
+            seconds: longest wait for its first byte; None waits as long as the process lives.
+
+        Raises:
+            Refused: the process says so.
+            TimeoutError: it says nothing in time.
+            EOFError, OSError: it has ended.
+        """
+        if not self._connection.poll(seconds if seconds is None else max(seconds, 0.0)):
+            raise TimeoutError
+        return unpack(self._connection.recv_bytes())
+
+    def kill(self) -> None:
+        """Ends the process, from any thread; one that waits for its answer is told by `EOFError`."""
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> None:
+        """Ends the process and closes the socket, which no other thread may be using."""
+        self.kill()
+        self._connection.close()
+
+
+def serve(load: Callable[[bytes], tuple[Mapping[str, Any], Callable[[bytes], bytes]]]) -> None:
+    """The process's side: loads, says hello, and answers until the socket closes.
+
+    Args:
+        load: from the first frame to the head of the hello and to what answers the others; what it raises is refused
+            under the code ``cannot_load``.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):  # the server stops its processes itself, after the last request
+        signal.signal(number, signal.SIG_IGN)
+    connection = Connection(int(sys.argv[1]))
+    try:
+        wanted = connection.recv_bytes()
+        try:
+            hello, answer = load(wanted)
+        except Exception as error:
+            connection.send_bytes(refusal("cannot_load", str(error) or type(error).__name__))
+            return
+        connection.send_bytes(pack(hello))
+        while True:
+            connection.send_bytes(answer(connection.recv_bytes()))
+    except (EOFError, ConnectionError):
+        return
