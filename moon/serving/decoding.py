@@ -164,7 +164,7 @@ class _Keeper:
                 reason = f"image: decoding took over {self._seconds:g} s"
                 raise RequestError(reason, code="decode_timeout") from None
             except (EOFError, OSError):
-                self._restart("it ended")
+                self._restart(self._worker.ending() if self._worker else self._failure)
         raise RequestError("image: its decoder ended twice over it", code="decode_failed")
 
     def _ask(self, data: bytes) -> Decoded:

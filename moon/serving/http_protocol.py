@@ -18,6 +18,7 @@ MAX_HEADER_BYTES: Final = 65_536
 # uvicorn stops reading a body at every 64 KiB until they are taken, which for a photo costs more than reading it, and
 # holds nothing back, since the routes take whole bodies.
 httptools_impl.HIGH_WATER_LIMIT = 2**20  # type: ignore[attr-defined]  # imported there
+_LAST_REQUEST_SECONDS: Final = 0.1
 _TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
@@ -47,6 +48,13 @@ class _Limited(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._arrived()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """Closes, or lets the running request finish; a new connection gets a moment for its first."""
+        if self.cycle is None:
+            self.loop.call_later(_LAST_REQUEST_SECONDS, super().shutdown)
+        else:
+            super().shutdown()
 
     def data_received(self, data: bytes) -> None:
         self._received += len(data)

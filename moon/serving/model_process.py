@@ -84,11 +84,11 @@ class ModelProcess:
 
     def _drop(self) -> None:
         assert self._worker is not None
+        if not self._closed:
+            logger.warning("the model's process is replaced: %s", self._worker.ending())
+            metrics.MODEL_RESTARTS.inc()
         self._worker.stop()
         self._worker = None
-        if not self._closed:
-            logger.warning("the model's process is replaced: it ended")
-            metrics.MODEL_RESTARTS.inc()
 
     def _loaded(self, worker: Worker) -> Worker:
         """The process when it has loaded the model."""
@@ -100,7 +100,7 @@ class ModelProcess:
             except Refused as refused:
                 raise ValueError(refused.message) from None
             except (EOFError, OSError):
-                raise RuntimeError("the model's process ended while it loaded the model") from None
+                raise RuntimeError(f"the model's process does not load the model: {worker.ending()}") from None
             if self.revision not in ("", hello["revision"]):
                 raise RuntimeError(f"{self._wanted['folder']} now holds model {hello['revision']}, not {self.revision}")
             self.dim, self.revision = hello["dim"], hello["revision"]

@@ -126,6 +126,14 @@ class Worker:
             raise TimeoutError
         return unpack(self._connection.recv_bytes())
 
+    def ending(self) -> str:
+        """How a process that closed its socket has ended, in words."""
+        try:
+            code = self._process.wait(1.0)
+        except subprocess.TimeoutExpired:
+            return "it has closed its socket and runs on"
+        return f"it ended by {signal.Signals(-code).name}" if code < 0 else f"it ended with exit code {code}"
+
     def kill(self) -> None:
         """Ends the process, from any thread; one that waits for its answer is told by `EOFError`."""
         self._process.kill()

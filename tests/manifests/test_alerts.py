@@ -58,6 +58,7 @@ CASES = {
             series("moon_forward_seconds_sum", "0+6x1800"),
             series("moon_forward_seconds_count", "0+100x1800"),
             series("moon_decode_restarts_total", "0x1000 1x800"),
+            series("moon_model_restarts_total", "0x1000 1x800"),
             series("process_resident_memory_bytes", "3000000000x1800"),
             series("moon_centroid_distance", "0.05x1800", 'view="text"'),
             series("moon_missing_modality_ratio", "0.4x1000 0.5x800", 'modality="image"'),
@@ -109,6 +110,7 @@ CASES = {
         ("MoonSlow",),
     ),
     "picture workers die": Case((series("moon_decode_restarts_total", "0+1x60"),), ("MoonDecodeRestarts",)),
+    "the model dies": Case((series("moon_model_restarts_total", "0+1x60"),), ("MoonModelRestarts",)),
     "memory creeps": Case(
         (series("process_resident_memory_bytes", "2000000000+2000000x800"),), ("MoonMemoryGrows",), minutes=700
     ),

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import asyncio
 
-from moon.serving.http_protocol import _OneWrite
+import uvicorn
+from starlette.types import Receive, Scope, Send
+
+from moon.serving.http_protocol import _OneWrite, protocol
 
 
 class Recorder(asyncio.Transport):
@@ -38,3 +41,30 @@ def test_what_is_written_in_one_turn_leaves_in_one_piece_and_in_order() -> None:
         return transport.told
 
     assert asyncio.run(talk()) == [b"headbody", "pause", b"next", b"last", "close"]
+
+
+def test_a_connection_made_just_before_the_end_gets_its_request_answered() -> None:
+    async def talk() -> bytes:
+        config = uvicorn.Config(_hello, port=0, http=protocol(5.0, 1000), log_level="critical", lifespan="off")
+        server = uvicorn.Server(config)
+        running = asyncio.create_task(server.serve())
+        while not server.started:
+            await asyncio.sleep(0.01)
+        reader, writer = await asyncio.open_connection(*server.servers[0].sockets[0].getsockname())
+        while not server.server_state.connections:
+            await asyncio.sleep(0.01)
+        shutdown = asyncio.create_task(server.shutdown())
+        await asyncio.sleep(0.02)
+        writer.write(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        answer = await reader.read()
+        writer.close()
+        server.should_exit = True
+        await asyncio.gather(shutdown, running)
+        return answer
+
+    assert asyncio.run(asyncio.wait_for(talk(), 30)).endswith(b"hello")
+
+
+async def _hello(scope: Scope, receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]})
+    await send({"type": "http.response.body", "body": b"hello"})

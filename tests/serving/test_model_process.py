@@ -64,12 +64,15 @@ def test_it_computes_what_an_embedder_computes(kind: str, tiny_model: Path, batc
         model.close()
 
 
-def test_a_killed_process_is_replaced_and_its_batch_tried_again(model: ModelProcess, batch: Sequence[Encoded]) -> None:
+def test_a_killed_process_is_replaced_and_its_batch_tried_again(
+    model: ModelProcess, batch: Sequence[Encoded], caplog: pytest.LogCaptureFixture
+) -> None:
     before, pid, vectors = restarts(), model.pid, model.embed_encoded(batch)
     os.kill(pid, signal.SIGKILL)
     np.testing.assert_array_equal(model.embed_encoded(batch), vectors)
     assert restarts() == before + 1
     assert model.pid not in (0, pid)
+    assert "the model's process is replaced: it ended by SIGKILL" in caplog.messages
 
 
 def test_a_batch_that_kills_its_process_twice_fails_and_the_next_one_does_not(
@@ -139,7 +142,7 @@ def test_a_process_that_loads_another_model_is_refused(
 def test_a_process_that_ends_while_it_loads_is_said(tiny_model: Path) -> None:
     worker = Worker(MODULE)
     os.kill(worker.pid, signal.SIGKILL)
-    with pytest.raises(RuntimeError, match="ended while it loaded"):
+    with pytest.raises(RuntimeError, match="does not load the model: it ended by SIGKILL"):
         ModelProcess(tiny_model, "fp32", 1, worker)
 
 
