@@ -1,4 +1,4 @@
-"""Micro-batching: what waits at the same time shares forward passes, computed on the one thread that owns the model.
+"""Micro-batching: what waits at the same time shares forward passes, which one thread asks for, one after another.
 
 A pass is padded to its longest item, so it costs items times longest tokens. Every pass starts from the item that has
 waited longest, which is why none starves, and takes the items nearest to it in length while the pass stays within the
