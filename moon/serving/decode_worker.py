@@ -56,16 +56,16 @@ class Configuration:
         )
 
 
-def load(frame: bytes) -> tuple[Mapping[str, Any], Callable[[bytes], bytes]]:
+def load(frame: bytearray) -> tuple[Mapping[str, Any], Callable[[bytearray], bytes]]:
     """The detector of a `Configuration`, and what answers a picture."""
     configuration = from_json(Configuration, frame.decode())
     detectors.load(configuration.regions)
     return {}, partial(_answer, configuration)
 
 
-def _answer(configuration: Configuration, data: bytes) -> bytes:
+def _answer(configuration: Configuration, data: bytearray) -> bytes:
     try:
-        photo = Picture(data, max_pixels=configuration.max_pixels)
+        photo = Picture(bytes(data), max_pixels=configuration.max_pixels)
         found = detectors.core_region(photo, configuration.regions)
         box = Box(*np.asarray(found.box, np.float32).tolist())  # as the catalogue's regions are stored
         # The crop first: it needs the finest decoding, which the whole picture then shares.

@@ -159,7 +159,7 @@ class _Keeper:
                 if self._worker is None:
                     self._start()
                 return self._ask(data)
-            except (TimeoutError, BlockingIOError):  # the latter from the socket's own time limits
+            except BlockingIOError:
                 self._restart(f"a picture took over {self._seconds} s")
                 reason = f"image: decoding took over {self._seconds:g} s"
                 raise RequestError(reason, code="decode_timeout") from None
@@ -170,10 +170,8 @@ class _Keeper:
     def _ask(self, data: bytes) -> Decoded:
         if self._worker is None:
             raise RequestError(f"image: no decoder can be started: {self._failure}", code="no_decoder", status=503)
-        until = time.monotonic() + self._seconds
-        self._worker.send(data)
         try:
-            found, arrays = self._worker.receive(until - time.monotonic())
+            found, arrays = self._worker.ask(data)
         except Refused as refused:
             raise RequestError(f"image: {refused.message}", code=refused.code) from None
         image, crop = pixels(arrays, found["shapes"])
@@ -183,8 +181,7 @@ class _Keeper:
         """Starts the process; where it cannot, says why in ``_failure``."""
         worker = Worker("moon.serving.decode_worker", self._seconds)
         try:
-            worker.send(to_json(self._configuration).encode())
-            worker.receive(_START_SECONDS)
+            worker.load(to_json(self._configuration).encode(), _START_SECONDS)
         except (Refused, TimeoutError, EOFError, OSError) as error:
             self._failure = getattr(error, "message", "") or f"it ended or did not answer ({type(error).__name__})"
             logger.error("a decoding process does not start: %s", self._failure)

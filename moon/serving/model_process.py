@@ -66,8 +66,7 @@ class ModelProcess:
             if self._worker is None:
                 self._worker = self._loaded(Worker(MODULE))
             try:
-                self._worker.send(frame)
-                _, data = self._worker.receive()
+                _, data = self._worker.ask(frame)
             except Refused as refused:
                 raise RuntimeError(refused.message) from None
             except (EOFError, OSError):
@@ -95,8 +94,7 @@ class ModelProcess:
         with contextlib.ExitStack() as failure:
             failure.callback(worker.stop)
             try:
-                worker.send(pack(self._wanted))
-                hello, _ = worker.receive()
+                hello = worker.load(pack(self._wanted))
             except Refused as refused:
                 raise ValueError(refused.message) from None
             except (EOFError, OSError):

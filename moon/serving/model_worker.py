@@ -34,7 +34,7 @@ def packed(items: Sequence[Encoded]) -> bytes:
     return pack({"items": rows}, (picture for one in items for picture in one.pictures))
 
 
-def unpacked(frame: bytes) -> list[Encoded]:
+def unpacked(frame: bytes | bytearray) -> list[Encoded]:
     """The batch of a frame."""
     head, data = unpack(frame)
     pictures = iter(pixels(data, [shape for _, _, shapes in head["items"] for shape in shapes]))
@@ -43,7 +43,7 @@ def unpacked(frame: bytes) -> list[Encoded]:
     ]
 
 
-def load(frame: bytes) -> tuple[Mapping[str, Any], Callable[[bytes], bytes]]:
+def load(frame: bytearray) -> tuple[Mapping[str, Any], Callable[[bytearray], bytes]]:
     """The model of a folder in a precision: what it is called, and what it answers.
 
     Raises:
@@ -56,7 +56,7 @@ def load(frame: bytes) -> tuple[Mapping[str, Any], Callable[[bytes], bytes]]:
     embedder = Embedder.load(Path(wanted["folder"]))
     precision.apply(embedder, wanted["precision"])
 
-    def answer(frame: bytes) -> bytes:
+    def answer(frame: bytearray) -> bytes:
         try:
             return pack({}, [embedder.embed_encoded(unpacked(frame)).astype(np.float32, copy=False)])
         except Exception as error:

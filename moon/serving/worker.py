@@ -1,22 +1,26 @@
 """Processes that work for the server, and the frames that they exchange with it over a socket.
 
-A frame holds JSON and raw arrays, so that nothing one side says is unpickled by the other:
+A frame is bytes after their number. Most hold JSON and raw arrays, so that nothing one side says is unpickled by the
+other:
 
     "=", bytes of the JSON, JSON, the arrays one after another
     "!", JSON of a `Refused`
+
+A frame goes out by one system call and comes in by two, which wake the process once each;
+`multiprocessing.connection` wakes it for every piece, which for a few pictures takes ten times as long.
 """
 
 from __future__ import annotations
 
 import math
 import os
+import select
 import signal
 import socket
 import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from multiprocessing.connection import Connection
 from typing import Any, Final
 
 import numpy as np
@@ -24,7 +28,7 @@ import orjson
 from numpy.typing import NDArray
 
 _FINE, _ERROR = b"=", b"!"
-_HEAD: Final = struct.Struct("<cI")
+_LENGTH, _HEAD = struct.Struct("<Q"), struct.Struct("<cI")
 _MAX_MESSAGE: Final = 500
 """Characters of an error that are passed on."""
 
@@ -53,7 +57,7 @@ def refusal(code: str, message: str) -> bytes:
     return _ERROR + orjson.dumps({"code": code, "message": message[:_MAX_MESSAGE]})
 
 
-def unpack(frame: bytes) -> tuple[dict[str, Any], memoryview]:
+def unpack(frame: bytes | bytearray) -> tuple[dict[str, Any], memoryview]:
     """What was packed: the head, and the bytes of the arrays.
 
     Raises:
@@ -81,13 +85,14 @@ class Worker:
 
     Args:
         module: what it runs; it calls `serve`.
-        seconds: longest that a part of a frame may take to pass; 0 sets no limit.
+        seconds: longest that it may take nothing, or say nothing, once it has said hello; 0 sets no limit.
     """
 
     def __init__(self, module: str, seconds: float = 0.0) -> None:
         ours, theirs = socket.socketpair()
-        for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):  # a frame that is never taken, or never completed
-            ours.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", math.ceil(seconds), 0))
+        self._socket = ours
+        for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
+            ours.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", int(seconds), int(seconds % 1 * 1e6)))
         places = os.pathsep.join(place for place in sys.path if place)
         with theirs:
             self._process = subprocess.Popen(
@@ -96,35 +101,39 @@ class Worker:
                 env={**os.environ, "PYTHONPATH": places, "OMP_NUM_THREADS": "1"},
                 stdin=subprocess.DEVNULL,
             )
-        self._connection = Connection(ours.detach())
 
     @property
     def pid(self) -> int:
         """Of the process; 0 where it has ended."""
         return self._process.pid if self._process.poll() is None else 0
 
-    def send(self, frame: bytes) -> None:
-        """Sends a frame.
-
-        Raises:
-            OSError: the process has ended, or takes no more bytes within the time limit.
-        """
-        self._connection.send_bytes(frame)
-
-    def receive(self, seconds: float | None = None) -> tuple[dict[str, Any], memoryview]:
-        """The next frame, unpacked.
+    def load(self, frame: bytes, seconds: float | None = None) -> dict[str, Any]:
+        """Says what to load, and waits for the hello.
 
         Args:
-            seconds: longest wait for its first byte; None waits as long as the process lives.
+            frame: what the module's loader takes.
+            seconds: longest wait; None waits as long as the process lives.
 
         Raises:
-            Refused: the process says so.
+            Refused: it cannot be loaded.
             TimeoutError: it says nothing in time.
             EOFError, OSError: it has ended.
         """
-        if not self._connection.poll(seconds if seconds is None else max(seconds, 0.0)):
+        _send(self._socket, frame)
+        if not select.select([self._socket], [], [], seconds)[0]:
             raise TimeoutError
-        return unpack(self._connection.recv_bytes())
+        return unpack(_receive(self._socket))[0]
+
+    def ask(self, frame: bytes) -> tuple[dict[str, Any], memoryview]:
+        """What the process answers, unpacked.
+
+        Raises:
+            Refused: it says so.
+            BlockingIOError: it has taken or said nothing for too long.
+            EOFError, OSError: it has ended.
+        """
+        _send(self._socket, frame)
+        return unpack(_receive(self._socket))
 
     def ending(self) -> str:
         """How a process that closed its socket has ended, in words."""
@@ -142,10 +151,10 @@ class Worker:
     def stop(self) -> None:
         """Ends the process and closes the socket, which no other thread may be using."""
         self.kill()
-        self._connection.close()
+        self._socket.close()
 
 
-def serve(load: Callable[[bytes], tuple[Mapping[str, Any], Callable[[bytes], bytes]]]) -> None:
+def serve(load: Callable[[bytearray], tuple[Mapping[str, Any], Callable[[bytearray], bytes]]]) -> None:
     """The process's side: loads, says hello, and answers until the socket closes.
 
     Args:
@@ -154,16 +163,42 @@ def serve(load: Callable[[bytes], tuple[Mapping[str, Any], Callable[[bytes], byt
     """
     for number in (signal.SIGINT, signal.SIGTERM):  # the server stops its processes itself, after the last request
         signal.signal(number, signal.SIG_IGN)
-    connection = Connection(int(sys.argv[1]))
+    server = socket.socket(fileno=int(sys.argv[1]))
     try:
-        wanted = connection.recv_bytes()
+        wanted = _receive(server)
         try:
             hello, answer = load(wanted)
         except Exception as error:
-            connection.send_bytes(refusal("cannot_load", str(error) or type(error).__name__))
+            _send(server, refusal("cannot_load", str(error) or type(error).__name__))
             return
-        connection.send_bytes(pack(hello))
+        _send(server, pack(hello))
         while True:
-            connection.send_bytes(answer(connection.recv_bytes()))
+            _send(server, answer(_receive(server)))
     except (EOFError, ConnectionError):
         return
+
+
+def _send(end: socket.socket, frame: bytes) -> None:
+    length = _LENGTH.pack(len(frame))
+    sent = end.sendmsg([length, frame])
+    if sent < len(length) + len(frame):  # interrupted
+        end.sendall((length + frame)[sent:])
+
+
+def _receive(end: socket.socket) -> bytearray:
+    return _take(end, _LENGTH.unpack(_take(end, _LENGTH.size))[0])
+
+
+def _take(end: socket.socket, size: int) -> bytearray:
+    """The next ``size`` bytes.
+
+    Raises:
+        EOFError: the other end has been closed.
+    """
+    data, taken = bytearray(size), 0
+    while taken < size:
+        count = end.recv_into(memoryview(data)[taken:], size - taken, socket.MSG_WAITALL)
+        if not count:
+            raise EOFError
+        taken += count
+    return data

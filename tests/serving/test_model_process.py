@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -19,7 +20,7 @@ from moon.model.processing import Encoded
 from moon.serving import metrics, precision
 from moon.serving.model_process import MODULE, ModelProcess
 from moon.serving.model_worker import packed, unpacked
-from moon.serving.worker import Worker, unpack
+from moon.serving.worker import Worker
 
 
 @pytest.fixture(scope="module")
@@ -78,16 +79,15 @@ def test_a_killed_process_is_replaced_and_its_batch_tried_again(
 def test_a_batch_that_kills_its_process_twice_fails_and_the_next_one_does_not(
     model: ModelProcess, batch: Sequence[Encoded], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    send = Worker.send
+    ask = Worker.ask
 
-    def deadly(worker: Worker, frame: bytes) -> None:
-        if "items" in unpack(frame)[0]:
-            os.kill(worker.pid, signal.SIGKILL)
-        send(worker, frame)
+    def deadly(worker: Worker, frame: bytes) -> tuple[dict[str, Any], memoryview]:
+        os.kill(worker.pid, signal.SIGKILL)
+        return ask(worker, frame)
 
     before = restarts()
     with monkeypatch.context() as patched:
-        patched.setattr(Worker, "send", deadly)
+        patched.setattr(Worker, "ask", deadly)
         with pytest.raises(RuntimeError, match=f"ended twice over {len(batch)} items"):
             model.embed_encoded(batch)
     assert restarts() == before + 2
