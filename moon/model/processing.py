@@ -286,7 +286,13 @@ class MoonProcessor(ProcessorMixin):
         text = " ".join(text.split())
         if not text:
             return []
-        return list(self.tokenizer(" " + text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
+        # Not by the tokenizer's own call, whose options take longer than the text.
+        backend = self.tokenizer.backend_tokenizer
+        backend.encode_special_tokens = True
+        backend.no_truncation()
+        backend.no_padding()
+        ids: list[int] = backend.encode_batch_fast([" " + text], add_special_tokens=False)[0].ids
+        return ids
 
 
 def category_text(path: Sequence[str]) -> str:

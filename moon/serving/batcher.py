@@ -202,9 +202,9 @@ class Batcher:
         finally:
             self._busy_since = None
         self._last_pass = time.perf_counter()
+        for entry, vector in zip(entries, vectors, strict=True):
+            entry.future.set_result(vector)
         metrics.FORWARD_SECONDS.observe(self._last_pass - started)
         metrics.BATCH_ITEMS.observe(len(items))
         metrics.BATCH_TOKENS.observe(padded)
         metrics.PADDING_RATIO.observe(1 - sum(map(len, items)) / padded)
-        for entry, vector in zip(entries, vectors, strict=True):
-            entry.future.set_result(vector)

@@ -6,10 +6,12 @@ whatever happens, and lets anybody unload a model over gRPC.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
 import kserve
+import uvloop
 from fastapi import FastAPI
 from kserve import InferRequest, InferResponse, ModelServer
 from kserve.errors import InvalidInput
@@ -143,6 +145,11 @@ class Server(ModelServer):
         self._protocol = http_protocol.protocol(params.header_seconds, params.max_body_bytes)
         self.dataplane = Plane(model_registry=self.registered_models)
         self.model_repository_extension = Locked(model_registry=self.registered_models)
+
+    def setup_event_loop(self) -> None:
+        """Keeps the promise of ``--event_loop``; KServe's own prepares a loop that is not the one it then runs."""
+        if self.event_loop != "asyncio":
+            asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
 
     async def _serve(self) -> None:
         """Runs both protocols; between `start` and here is the only place to change how uvicorn runs."""
