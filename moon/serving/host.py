@@ -7,10 +7,12 @@ whatever happens, and lets anybody unload a model over gRPC.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from typing import Any
 
 import kserve
+import uvicorn
 import uvloop
 from fastapi import FastAPI
 from kserve import InferRequest, InferResponse, ModelServer
@@ -155,7 +157,18 @@ class Server(ModelServer):
         """Runs both protocols; between `start` and here is the only place to change how uvicorn runs."""
         self._rest_server.config.http = self._protocol
         self._rest_server._add_middlewares = _without_timings(self._rest_server._add_middlewares)
+        _close_gently(self._rest_server._server)
         await super()._serve()
+
+
+def _close_gently(server: uvicorn.Server) -> None:
+    shutdown = server.shutdown
+
+    async def gently(sockets: list[socket.socket] | None = None) -> None:
+        await http_protocol.close_port(server)
+        await shutdown(sockets)
+
+    server.shutdown = gently  # type: ignore[method-assign]
 
 
 def _without_timings(add_middlewares: Callable[[FastAPI], None]) -> Callable[[FastAPI], None]:

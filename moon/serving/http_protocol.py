@@ -8,8 +8,12 @@ The body itself is limited in `moon.serving.guards`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import socket
 from typing import Any, Final
 
+import uvicorn
 from uvicorn.protocols.http import httptools_impl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -31,6 +35,30 @@ def protocol(header_seconds: float, max_body_bytes: int) -> type[HttpToolsProtoc
     """
     limits = {"header_seconds": header_seconds, "message_bytes": 2 * max_body_bytes + MAX_HEADER_BYTES}
     return type("LimitedProtocol", (_Limited,), limits)
+
+
+async def close_port(server: uvicorn.Server) -> None:
+    """Stops listening, after the connections that clients have made and that nobody has accepted yet are accepted.
+
+    Closing a port resets those, with the requests that lie in them.
+    """
+    config, loop = server.config, asyncio.get_running_loop()
+
+    def made() -> asyncio.Protocol:
+        state = {"server_state": server.server_state, "app_state": server.lifespan.state}
+        return config.http_protocol_class(config=config, **state)  # type: ignore[call-arg]
+
+    accepted = []
+    for listener in server.servers:
+        ports = [socket.socket(fileno=os.dup(port.fileno())) for port in listener.sockets]
+        listener.close()
+        for port in ports:
+            with port, contextlib.suppress(OSError):  # there is no more, or no room for more
+                port.setblocking(False)
+                while True:
+                    accepted.append(port.accept()[0])
+    for connection in accepted:
+        await loop.connect_accepted_socket(made, connection, ssl=config.ssl)
 
 
 class _Limited(HttpToolsProtocol):

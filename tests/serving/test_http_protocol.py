@@ -1,11 +1,17 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+from collections.abc import Callable
 
+import pytest
 import uvicorn
+import uvloop
 from starlette.types import Receive, Scope, Send
 
-from moon.serving.http_protocol import _OneWrite, protocol
+from moon.serving.http_protocol import _OneWrite, close_port, protocol
+
+REQUEST = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"
 
 
 class Recorder(asyncio.Transport):
@@ -43,19 +49,24 @@ def test_what_is_written_in_one_turn_leaves_in_one_piece_and_in_order() -> None:
     assert asyncio.run(talk()) == [b"headbody", "pause", b"next", b"last", "close"]
 
 
+async def started() -> tuple[uvicorn.Server, asyncio.Task[None]]:
+    config = uvicorn.Config(_hello, port=0, http=protocol(5.0, 1000), log_level="critical", lifespan="off")
+    server = uvicorn.Server(config)
+    running = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    return server, running
+
+
 def test_a_connection_made_just_before_the_end_gets_its_request_answered() -> None:
     async def talk() -> bytes:
-        config = uvicorn.Config(_hello, port=0, http=protocol(5.0, 1000), log_level="critical", lifespan="off")
-        server = uvicorn.Server(config)
-        running = asyncio.create_task(server.serve())
-        while not server.started:
-            await asyncio.sleep(0.01)
+        server, running = await started()
         reader, writer = await asyncio.open_connection(*server.servers[0].sockets[0].getsockname())
         while not server.server_state.connections:
             await asyncio.sleep(0.01)
         shutdown = asyncio.create_task(server.shutdown())
         await asyncio.sleep(0.02)
-        writer.write(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        writer.write(REQUEST)
         answer = await reader.read()
         writer.close()
         server.should_exit = True
@@ -63,6 +74,30 @@ def test_a_connection_made_just_before_the_end_gets_its_request_answered() -> No
         return answer
 
     assert asyncio.run(asyncio.wait_for(talk(), 30)).endswith(b"hello")
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_closed_port_leaves_no_connection_unaccepted(loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    async def talk() -> list[bytes]:
+        server, running = await started()
+        place = server.servers[0].sockets[0].getsockname()
+        made = [socket.create_connection(place) for _ in range(20)]  # the loop, blocked, accepts none of them
+        await close_port(server)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(place)
+        ends = [await asyncio.open_connection(sock=one) for one in made]
+        for _, writer in ends:
+            writer.write(REQUEST)
+        server.should_exit = True
+        answers = [await reader.read() for reader, _ in ends]
+        for _, writer in ends:
+            writer.close()
+        await running
+        return answers
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        answers = runner.run(asyncio.wait_for(talk(), 30))
+    assert len(answers) == 20 and all(answer.endswith(b"hello") for answer in answers)
 
 
 async def _hello(scope: Scope, receive: Receive, send: Send) -> None:
