@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import io
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from PIL import Image
 from moon.config import ServingParams
 from moon.model import Item, MoonProcessor
 from moon.serving.errors import RequestError
-from moon.serving.query import Query, QueryReader, TakesLong
+from moon.serving.query import Query, QueryReader, TakesLong, image_bytes
 from moon.vision.resize import Picture, fitted, jpeg_size
 from tests.serving.test_decoding import jpeg
 
@@ -83,6 +84,14 @@ def test_what_is_over_a_limit_is_refused_before_it_is_decoded(reader: QueryReade
     with pytest.raises(RequestError) as refused:
         reader.open(query)
     assert refused.value.code == code
+
+
+@pytest.mark.parametrize("head", ["", "data:image/jpeg;base64,"])
+def test_base64_may_be_broken_into_lines(head: str) -> None:
+    whole = jpeg(40, 30)
+    lines = base64.encodebytes(whole).decode()
+    assert lines.count("\n") > 2
+    assert image_bytes(head + lines) == image_bytes(head + lines.replace("\n", "")) == whole
 
 
 def test_only_a_jpeg_that_libjpeg_reads_is_opened_quickly(reader: QueryReader) -> None:
