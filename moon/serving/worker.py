@@ -31,6 +31,9 @@ _FINE, _ERROR = b"=", b"!"
 _LENGTH, _HEAD = struct.Struct("<Q"), struct.Struct("<cI")
 _MAX_MESSAGE: Final = 500
 """Characters of an error that are passed on."""
+_MALLOC: Final = {"MALLOC_MMAP_THRESHOLD_": str(2**26), "MALLOC_TRIM_THRESHOLD_": str(2**27)}
+"""Lets glibc keep what a picture or a batch needed, up to 128 MiB, for the next one. By default it gives megabytes back
+to the kernel after each and gets them again page by page, zeroed, which takes a tenth of all CPU time."""
 
 
 class Refused(Exception):
@@ -98,7 +101,7 @@ class Worker:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", module, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
-                env={**os.environ, "PYTHONPATH": places, "OMP_NUM_THREADS": "1"},
+                env={**os.environ, **_MALLOC, "PYTHONPATH": places, "OMP_NUM_THREADS": "1"},
                 stdin=subprocess.DEVNULL,
             )
 
