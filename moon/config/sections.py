@@ -386,6 +386,10 @@ class ServingParams(Section):
     grpc_port: Port = 0
     max_body_bytes: Count = 64_000_000
     """Size of one request body, also of one gRPC message."""
+    max_pending_bytes: Count = 512_000_000
+    """Size of all HTTP bodies held at once, half of it for those of over a MiB; beyond it the server says 429."""
+    max_connections: Count = 4096
+    """HTTP connections open at once; one more takes the place of the one that has been idle longest."""
     max_request_items: Count = 64
     """Texts and photos in one request."""
     max_image_bytes: Count = 10_000_000

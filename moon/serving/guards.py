@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from moon.serving import errors, metrics
-from moon.serving.errors import RequestError
+from moon.serving.errors import Overloaded, RequestError
 
+_SMALL_BODY: Final = 2**20
+"""A few large bodies, which may come slowly, leave room for those up to this size."""
 logger = logging.getLogger(__name__)
 
 
@@ -46,11 +49,14 @@ class BodyLimit:
     Args:
         app: what comes next.
         max_bytes: size of the largest body.
+        max_held: size of all bodies whose requests are not answered yet, half of it for those of over a MiB; one alone
+            always has room.
         seconds: time for the whole body to arrive.
     """
 
-    def __init__(self, app: ASGIApp, max_bytes: int, seconds: float) -> None:
-        self._app, self._max_bytes, self._seconds = app, max_bytes, seconds
+    def __init__(self, app: ASGIApp, max_bytes: int, max_held: int, seconds: float) -> None:
+        self._app, self._max_bytes, self._max_held, self._seconds = app, max_bytes, max_held, seconds
+        self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes the request on with a counting ``receive``."""
@@ -74,12 +80,20 @@ class BodyLimit:
                 reason = f"the body did not arrive within {self._seconds:g} s; {seen} bytes came"
                 raise RequestError(reason, status=408, code="slow_body") from None
             complete = not message.get("more_body", False)
-            seen += len(message.get("body", b""))
+            size = len(message.get("body", b""))
+            seen += size
+            self._held += size
             if seen > self._max_bytes:
                 self._too_large()
+            room = self._max_held if seen <= _SMALL_BODY else self._max_held // 2
+            if self._held > max(room, seen):
+                raise Overloaded(details=f"{self._held} bytes of requests are waiting; try again in a moment")
             return message
 
-        await self._app(scope, limited, send)
+        try:
+            await self._app(scope, limited, send)
+        finally:
+            self._held -= seen
 
     def _too_large(self) -> None:
         raise RequestError(f"the body is over {self._max_bytes} bytes", status=413, code="body_too_large")

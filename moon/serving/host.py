@@ -7,9 +7,11 @@ whatever happens, and lets anybody unload a model over gRPC.
 from __future__ import annotations
 
 import asyncio
+import logging
+import resource
 import socket
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import kserve
 import uvicorn
@@ -32,6 +34,10 @@ from moon.serving.errors import (
     UnknownModel,
     shortened,
 )
+
+_OTHER_FILES: Final = 512
+"""What is open besides HTTP connections: gRPC's, sockets of processes, the index, libraries."""
+logger = logging.getLogger(__name__)
 
 
 class Plane(DataPlane):
@@ -144,7 +150,8 @@ class Server(ModelServer):
             enable_latency_logging=False,
             grace_period=params.grace_seconds,
         )
-        self._protocol = http_protocol.protocol(params.header_seconds, params.max_body_bytes)
+        connections = _room_for(params.max_connections)
+        self._protocol = http_protocol.protocol(params.header_seconds, params.max_body_bytes, connections)
         self.dataplane = Plane(model_registry=self.registered_models)
         self.model_repository_extension = Locked(model_registry=self.registered_models)
 
@@ -159,6 +166,20 @@ class Server(ModelServer):
         self._rest_server._add_middlewares = _without_timings(self._rest_server._add_middlewares)
         _close_gently(self._rest_server._server)
         await super()._serve()
+
+
+def _room_for(connections: int) -> int:
+    """Raises the limit of open files as far as it must and may; returns how many connections fit under it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + _OTHER_FILES
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return connections
+    soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    room = min(connections, max(soft - _OTHER_FILES, soft // 2))
+    if room < connections:
+        logger.warning("%d HTTP connections at once, not %d, for `ulimit -Hn` is %d", room, connections, hard)
+    return room
 
 
 def _close_gently(server: uvicorn.Server) -> None:

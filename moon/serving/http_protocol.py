@@ -2,7 +2,8 @@
 
 It waits forever for the end of a request's headers, so that a few thousand connections that send one byte a minute
 take all of a server's file descriptors (slow loris, CWE-400), and it keeps headers and trailers of any size in memory.
-The body itself is limited in `moon.serving.guards`.
+Where it limits connections it refuses requests on those that are open, the probes' too. The body itself is limited in
+`moon.serving.guards`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import uvicorn
 from uvicorn.protocols.http import httptools_impl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from moon.serving import metrics
+
 MAX_HEADER_BYTES: Final = 65_536
 """Request line and headers together."""
 # uvicorn stops reading a body at every 64 KiB until they are taken, which for a photo costs more than reading it, and
@@ -24,16 +27,24 @@ MAX_HEADER_BYTES: Final = 65_536
 httptools_impl.HIGH_WATER_LIMIT = 2**20  # type: ignore[attr-defined]  # imported there
 _LAST_REQUEST_SECONDS: Final = 0.1
 _TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+_FULL: Final = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
-def protocol(header_seconds: float, max_body_bytes: int) -> type[HttpToolsProtocol]:
+def protocol(header_seconds: float, max_body_bytes: int, max_connections: int) -> type[HttpToolsProtocol]:
     """A protocol class that closes a connection that sends headers too slowly, or too much of anything.
 
     Args:
         header_seconds: time for the headers of a request.
         max_body_bytes: the largest body; with what surrounds its chunks a message may take twice as much.
+        max_connections: open at once. One more takes the place of the one that has been without a request longest;
+            where all have one it is answered with 503.
     """
-    limits = {"header_seconds": header_seconds, "message_bytes": 2 * max_body_bytes + MAX_HEADER_BYTES}
+    limits = {
+        "header_seconds": header_seconds,
+        "message_bytes": 2 * max_body_bytes + MAX_HEADER_BYTES,
+        "max_connections": max_connections,
+        "idle": {},
+    }
     return type("LimitedProtocol", (_Limited,), limits)
 
 
@@ -64,6 +75,9 @@ async def close_port(server: uvicorn.Server) -> None:
 class _Limited(HttpToolsProtocol):
     header_seconds: float
     message_bytes: int
+    max_connections: int
+    idle: dict[_Limited, None]
+    """The connections that have no request, in the order in which that began."""
     _waiting: asyncio.TimerHandle | None = None
     _in_headers = False
     _received = 0
@@ -71,10 +85,14 @@ class _Limited(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(_OneWrite(transport))  # type: ignore[arg-type]  # as far as uvicorn asks
+        self.idle[self] = None
         self._wait()
+        if len(self.connections) > self.max_connections:
+            self._make_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._arrived()
+        self.idle.pop(self, None)
         super().connection_lost(exc)
 
     def shutdown(self) -> None:
@@ -106,7 +124,13 @@ class _Limited(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._in_headers = False
         self._arrived()
+        self.idle.pop(self, None)
         super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._between_requests:
+            self.idle[self] = None
 
     def on_message_complete(self) -> None:
         self._received = 0
@@ -115,6 +139,14 @@ class _Limited(HttpToolsProtocol):
     @property
     def _between_requests(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
+
+    def _make_room(self) -> None:
+        oldest = next(iter(self.idle))
+        del self.idle[oldest]  # its end is told later; another one makes room for the next
+        if oldest is self:
+            metrics.ERRORS.labels("too_many_connections").inc()
+            self.transport.write(_FULL)
+        oldest.transport.close()
 
     def _wait(self) -> None:
         """Starts the clock, unless it runs already: a byte now and then does not set it back."""

@@ -19,7 +19,7 @@ _REASONS: Final = {
     404: "No such model, or nothing of this kind on this server.",
     408: "The body came too slowly.",
     413: "The body is over the limit.",
-    429: "Too many items are waiting; come again after Retry-After.",
+    429: "Too much is waiting; come again after Retry-After.",
     500: "The server failed; its log has the cause.",
     503: "The server is about to stop, or its model's worker does not answer.",
     504: "The deadline passed.",

@@ -27,7 +27,12 @@ def install(
         lineage: what the model was made from.
     """
     params = engine.params
-    app.add_middleware(BodyLimit, max_bytes=params.max_body_bytes, seconds=params.body_seconds)
+    app.add_middleware(
+        BodyLimit,
+        max_bytes=params.max_body_bytes,
+        max_held=params.max_pending_bytes,
+        seconds=params.body_seconds,
+    )
     app.add_middleware(Deadline)
     app.add_middleware(Disconnects)
     app.add_middleware(Failures)  # the outermost

@@ -123,7 +123,9 @@ class Worker:
             EOFError, OSError: it has ended.
         """
         _send(self._socket, frame)
-        if not select.select([self._socket], [], [], seconds)[0]:
+        arrival = select.poll()  # unlike select.select it knows files of any number
+        arrival.register(self._socket, select.POLLIN)
+        if not arrival.poll(None if seconds is None else 1000 * seconds):
             raise TimeoutError
         return unpack(_receive(self._socket))[0]
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -43,6 +44,20 @@ def pool() -> Iterator[DecodePool]:
     pool.wait_ready(60)
     yield pool
     pool.close()
+
+
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """More open files than `select.select` can count."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 2000:
+        pytest.skip(f"no process may open 2000 files here: ulimit -Hn is {hard}")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2000), hard))
+    files = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    yield
+    for file in files:
+        os.close(file)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def restarts() -> float:
@@ -173,3 +188,8 @@ def test_closing_leaves_no_process() -> None:
 def test_the_process_imports_no_torch() -> None:
     code = "import sys, moon.serving.decode_worker; sys.exit('torch' in sys.modules or 'kserve' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_processes_start_beside_a_thousand_connections(many_files: None, pool: DecodePool) -> None:
+    os.kill(pool.pids[0], signal.SIGKILL)
+    assert pool.submit(jpeg()).result(60).image.shape[2] == 3

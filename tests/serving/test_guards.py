@@ -12,9 +12,10 @@ import pytest
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import Response, StreamingResponse
+from starlette.types import Message, Receive, Scope, Send
 
 from moon.serving import errors
-from moon.serving.errors import RequestError
+from moon.serving.errors import Overloaded, RequestError
 from moon.serving.guards import BodyLimit, Disconnects, Failures
 
 
@@ -24,7 +25,7 @@ class App:
     def __init__(self) -> None:
         self.state: list[str] = []
         app = FastAPI(openapi_url=None)
-        app.add_middleware(BodyLimit, max_bytes=1000, seconds=1.0)
+        app.add_middleware(BodyLimit, max_bytes=1000, max_held=10_000, seconds=1.0)
         app.add_middleware(Disconnects)
         app.add_middleware(Failures)
         errors.install(app)
@@ -122,3 +123,54 @@ def test_a_slow_body_is_refused(app: App) -> None:
     answer = httpx.post(f"{app.url}/stream", content=drip(), timeout=30, trust_env=False)
     assert (answer.status_code, answer.json()["code"]) == (408, "slow_body")
     assert json.loads(answer.content)["error"].startswith("the body did not arrive within 1 s")
+
+
+def test_bodies_are_held_as_far_as_there_is_room_and_large_ones_in_half_of_it() -> None:
+    answering = asyncio.Event()
+    mebibyte = 2**20
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        while (await receive()).get("more_body"):
+            pass
+        await answering.wait()
+
+    limited = BodyLimit(app, max_bytes=8 * mebibyte, max_held=4 * mebibyte, seconds=20.0)
+
+    def body(mebibytes: int) -> asyncio.Task[None]:
+        parts = [{"type": "http.request", "body": bytes(mebibyte), "more_body": True}] * mebibytes
+        parts[-1] = {**parts[-1], "more_body": False}
+        messages = iter(parts)
+
+        async def receive() -> Message:
+            return next(messages)
+
+        async def send(message: Message) -> None:
+            pass
+
+        return asyncio.create_task(limited({"type": "http", "headers": []}, receive, send))
+
+    async def talk() -> None:
+        waiting = [body(6)]  # alone, it is larger than all that there is room for
+        await asyncio.sleep(0)
+        refused = [body(1), body(2)]
+        answering.set()
+        await asyncio.gather(*waiting)
+        for one in refused:
+            with pytest.raises(Overloaded):
+                await one
+        answering.clear()
+        waiting = [body(2), body(1), body(1)]
+        await asyncio.sleep(0)
+        with pytest.raises(Overloaded):
+            await body(1)
+        answering.set()
+        await asyncio.gather(*waiting)
+        answering.clear()
+        waiting = [body(1), body(1)]
+        await asyncio.sleep(0)
+        with pytest.raises(Overloaded):
+            await body(2)
+        answering.set()
+        await asyncio.gather(*waiting, body(6))
+
+    asyncio.run(asyncio.wait_for(talk(), 20))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import threading
 import time
@@ -59,16 +60,13 @@ class Shop:
             self.open += 1
             self.most_open = max(self.most_open, self.open)
             times = self.asked[place.path]
-        try:
+        time.sleep(self.pause)
+        with self._lock:
+            self.open -= 1  # once the client has its answer it may already ask for the next
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self._answer(handler, place.path.strip("/"), {k: v[0] for k, v in parse_qs(place.query).items()}, times)
-        except (BrokenPipeError, ConnectionResetError):
-            pass
-        finally:
-            with self._lock:
-                self.open -= 1
 
     def _answer(self, handler: BaseHTTPRequestHandler, name: str, query: dict[str, str], times: int) -> None:
-        time.sleep(self.pause)
         if name == "redirect":
             self._send(handler, 302, b"", {"Location": query["to"]})
         elif name == "loop":
